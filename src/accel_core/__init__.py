@@ -1,0 +1,1 @@
+"""Kernels: bytes in, indexes and bytes out. Knows layers, not images."""
