@@ -14,7 +14,8 @@ KERNELS: dict[str, list[str]] = {
     "inflate_bmi2": [],
     "layer_scan": [],
     "inflate_at": [],
-    "ztoc": [],
+    "ztoc_encode": [],
+    "ztoc_decode": [],
 }
 
 CHECKED = os.environ.get("ACCEL_CHECKED") == "1"
