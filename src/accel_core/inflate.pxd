@@ -637,7 +637,7 @@ cdef inline Status inflate_run(Inflater *s) noexcept nogil:
             s.marks[s.n_marks].out_pos = s.out_origin_pos + (out - s.out_origin)
             s.n_marks += 1
         s.marks_due = False
-        if s.n_marks == s.cap_marks or out >= out_limit:
+        if s.n_marks >= s.cap_marks or out >= out_limit:
             status = NEED_ROOM
             break
         if s.last:
