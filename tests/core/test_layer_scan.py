@@ -33,7 +33,7 @@ TAR = layer_of(60)
 GZ = gzip.compress(TAR, 6, mtime=0)
 
 
-def scan(blob: bytes, piece: int = 1 << 20, **options: object) -> LayerIndex:
+def scan(blob: bytes, piece: int = 1 << 20, /, **options: object) -> LayerIndex:
     return accel_core.index((blob[i : i + piece] for i in range(0, len(blob), piece)), **options)  # type: ignore[arg-type]
 
 
