@@ -1,5 +1,6 @@
 """The entry table: what is appended comes back, as bytes, and nothing half-appended stays."""
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ def table_of(*rows: dict[str, Any]) -> EntryTable:
 
 def test_every_field_comes_back_as_it_was() -> None:
     (entry,) = table_of(FULL)
-    assert entry._asdict() == {"index": 0, **FULL}
+    assert asdict(entry) == {"index": 0, **FULL}
     assert type(entry) is Entry
 
 
@@ -89,7 +90,7 @@ def test_a_refused_row_leaves_the_table_as_it_was(fields: dict[str, Any], error:
     table = table_of(FULL)
     with pytest.raises(error):
         table.append(**fields)
-    assert len(table) == 1 and table[0]._asdict() == {"index": 0, **FULL}
+    assert len(table) == 1 and asdict(table[0]) == {"index": 0, **FULL}
     assert table.all_flags == FULL["flags"]
 
 

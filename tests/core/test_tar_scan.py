@@ -1,4 +1,4 @@
-"""The tar scan: any cut of the stream, any end, any lie. What members mean is checked against other readers elsewhere."""
+"""The tar scan: any cut of the stream, any end, any lie. What members mean is checked against other readers."""
 
 import random
 from collections.abc import Callable, Iterable
@@ -7,6 +7,18 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from accel_core.entries import (
+    FLAG_GLOBAL,
+    FLAG_GNU_SPARSE,
+    FLAG_PAX_SPARSE,
+    FLAG_SIZE_ON_NON_FILE,
+    FLAG_UNKNOWN_TYPE,
+    Entry,
+    EntryTable,
+)
+from accel_core.errors import AccelError, FormatError, LimitError, TruncatedError
+from accel_core.tar_scan import TarScanner
 from support import tar_cases
 from support.tars import (
     BLOCK_BYTES,
@@ -25,18 +37,6 @@ from support.tars import (
     tar_of,
     unsigned_sum,
 )
-
-from accel_core.entries import (
-    FLAG_GLOBAL,
-    FLAG_GNU_SPARSE,
-    FLAG_PAX_SPARSE,
-    FLAG_SIZE_ON_NON_FILE,
-    FLAG_UNKNOWN_TYPE,
-    Entry,
-    EntryTable,
-)
-from accel_core.errors import AccelError, FormatError, LimitError, TruncatedError
-from accel_core.tar_scan import TarScanner
 
 ALL_CASES = {**tar_cases.LEGAL, **tar_cases.CORRUPT, **tar_cases.TRUNCATED}
 
@@ -209,7 +209,8 @@ def test_flags_say_what_is_unusual() -> None:
     sparse_pax = pax((b"GNU.sparse.major", b"1"), (b"GNU.sparse.minor", b"0"), (b"GNU.sparse.realsize", b"9"))
     members = (
         file(b"a", b"x"), file(b"c", b"x", typeflag=b"7"), directory(b"d", size=9), directory(b"e"),
-        file(b"v", typeflag=b"V"), global_pax((b"k", b"v")), gnu_sparse(b"s", [(0, 1)], 9, b"x"), sparse_pax, file(b"p"),
+        file(b"v", typeflag=b"V"), global_pax((b"k", b"v")), gnu_sparse(b"s", [(0, 1)], 9, b"x"), sparse_pax,
+        file(b"p"),
     )  # fmt: skip
     assert flags(*members) == [
         0, 0, FLAG_SIZE_ON_NON_FILE, 0, FLAG_UNKNOWN_TYPE, FLAG_GLOBAL, FLAG_GNU_SPARSE, FLAG_PAX_SPARSE,
@@ -218,10 +219,11 @@ def test_flags_say_what_is_unusual() -> None:
 
 
 def test_a_global_header_is_a_row_without_data_that_changes_no_other() -> None:
-    table = scan(tar_of(file(b"a", b"x"), global_pax((b"path", b"p"), (b"uid", b"7"), (b"size", b"99")), file(b"b", b"y")))
+    records = (b"path", b"p"), (b"uid", b"7"), (b"size", b"99")
+    table = scan(tar_of(file(b"a", b"x"), global_pax(*records), file(b"b", b"y")))
     g, b = table[1], table[2]
     assert (g.typeflag, g.header_offset, g.data_offset, g.size, g.stored_size) == ("g", 1024, 2048, 0, 0)
-    assert g.pax == ((b"path", b"p"), (b"uid", b"7"), (b"size", b"99"))
+    assert g.pax == records
     assert (b.name, b.uid, b.size, b.header_offset, b.pax) == (b"b", 0, 1, 2048, ())
 
 
@@ -235,7 +237,8 @@ def test_sparse_members_have_two_sizes() -> None:
 
 
 def test_records_of_the_last_header_only_in_archive_order_each_key_once() -> None:
-    (entry,) = scan(tar_of(pax((b"lost", b"")), pax((b"z", b"1"), (b"a", b"2"), (b"z", b"3"), (b"m", b"")), file(b"f")))
+    last = pax((b"z", b"1"), (b"a", b"2"), (b"z", b"3"), (b"m", b""))
+    (entry,) = scan(tar_of(pax((b"lost", b"")), last, file(b"f")))
     assert entry.pax == ((b"a", b"2"), (b"z", b"3"), (b"m", b""))
 
 
