@@ -24,7 +24,9 @@ def blob(request: pytest.FixtureRequest, tmp_path: Path) -> Blob:
     return FileBlob(path, 6, len(DATA))
 
 
-@pytest.mark.parametrize(("offset", "n_bytes"), [(0, 0), (0, 1), (5, 300), (0, 10240), (10239, 1), (10240, 0)])
+@pytest.mark.parametrize(
+    ("offset", "n_bytes"), [(0, 0), (0, 1), (5, 300), (0, 10240), (10239, 1), (10240, 0)]
+)
 def test_ranges_are_slices(blob: Blob, offset: int, n_bytes: int) -> None:
     assert blob.read_at(offset, n_bytes) == DATA[offset : offset + n_bytes]
 

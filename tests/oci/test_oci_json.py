@@ -45,7 +45,7 @@ def test_every_character_is_written_as_go_writes_it(go_encode: Encoder) -> None:
 
 @pytest.mark.interop
 @settings(max_examples=20, deadline=None, derandomize=True)
-@given(st.lists(st.text() | st.text("<>&\"\\/\u2028\u2029\x00\x08\x0c\x1f\x7fé"), min_size=50, max_size=200))
+@given(st.lists(st.text() | st.text('<>&"\\/\u2028\u2029\x00\x08\x0c\x1f\x7fé'), min_size=50, max_size=200))
 def test_strings_are_written_as_go_writes_them(go_encode: Encoder, texts: list[str]) -> None:
     assert [canonical_json(t) for t in texts] == go_encode(("s", t.encode()) for t in texts)
 
@@ -53,7 +53,9 @@ def test_strings_are_written_as_go_writes_them(go_encode: Encoder, texts: list[s
 @pytest.mark.interop
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.lists(st.binary() | st.lists(st.sampled_from([b"a", b"\xc3", b"\xa9", b"\xed\xa0\x80", b"\xf0\x9f"])).map(b"".join), min_size=50, max_size=200))  # fmt: skip
-def test_bytes_that_are_not_utf8_are_written_as_go_writes_them(go_encode: Encoder, texts: list[bytes]) -> None:
+def test_bytes_that_are_not_utf8_are_written_as_go_writes_them(
+    go_encode: Encoder, texts: list[bytes]
+) -> None:
     ours = [canonical_json(t.decode("utf-8", "surrogateescape")) for t in texts]
     assert ours == go_encode(("s", t) for t in texts)
 
@@ -62,13 +64,19 @@ def test_bytes_that_are_not_utf8_are_written_as_go_writes_them(go_encode: Encode
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=10), min_size=20))
 def test_maps_are_ordered_as_go_orders_them(go_encode: Encoder, maps: list[dict[str, str]]) -> None:
-    assert [canonical_json(sorted_map(m)) for m in maps] == go_encode(("m", json.dumps(m).encode()) for m in maps)
+    assert [canonical_json(sorted_map(m)) for m in maps] == go_encode(
+        ("m", json.dumps(m).encode()) for m in maps
+    )
 
 
 @pytest.mark.interop
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(
-    st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([1e21, 1e20, 1e-6, 1e-7, -0.0, 9.9e-7, 123456789.0]), min_size=100)  # fmt: skip
+    st.lists(
+        st.floats(allow_nan=False, allow_infinity=False)
+        | st.sampled_from([1e21, 1e20, 1e-6, 1e-7, -0.0, 9.9e-7, 123456789.0]),
+        min_size=100,
+    )  # fmt: skip
 )
 def test_numbers_are_written_as_go_writes_them(go_encode: Encoder, numbers: list[float]) -> None:
     assert [canonical_json(n) for n in numbers] == go_encode(("f", repr(n).encode()) for n in numbers)

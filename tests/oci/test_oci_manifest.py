@@ -49,7 +49,9 @@ def test_what_a_go_tool_wrote_comes_out_again_byte_by_byte(text: str, digest: st
 def test_an_image_is_parsed_with_everything_in_it() -> None:
     layers = [gzip_layer(tar_of(), docker=True), plain_layer(tar_of(), docker=True), foreign_layer()]
     built = image(layers, platform="linux/arm64/v8", docker=True, annotations={"b": "1", "a": "2"})
-    manifest = Manifest.parse(built.raw, "application/vnd.docker.distribution.manifest.v2+json; charset=utf-8")
+    manifest = Manifest.parse(
+        built.raw, "application/vnd.docker.distribution.manifest.v2+json; charset=utf-8"
+    )
     assert manifest.layers == tuple(layer.descriptor for layer in layers)
     assert manifest.layers[2].urls == ("https://layers.invalid/windows/base",)
     assert (manifest.digest, manifest.annotations) == (built.digest, {"b": "1", "a": "2"})
@@ -199,7 +201,11 @@ def test_manifests_past_the_limit_are_not_parsed() -> None:
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.data())
 def test_any_value_in_any_field_parses_or_is_refused(data: st.DataObject) -> None:
-    fields = json.loads(index([image([gzip_layer(tar_of())])]).raw) if data.draw(st.booleans()) else json.loads(document())
+    fields = (
+        json.loads(index([image([gzip_layer(tar_of())])]).raw)
+        if data.draw(st.booleans())
+        else json.loads(document())
+    )
     place: Any = fields
     while True:
         keys = list(place) if isinstance(place, dict) else range(len(place))
@@ -210,7 +216,9 @@ def test_any_value_in_any_field_parses_or_is_refused(data: st.DataObject) -> Non
     place[key] = data.draw(
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
-            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+            lambda inner: (
+                st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
+            ),
             max_leaves=5,
         )
     )
@@ -229,9 +237,21 @@ def test_bad_configs_are_refused(diff_ids: Any) -> None:
 
 
 def test_digests() -> None:
-    assert check_digest(digest_of(b"")) == "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert (
+        check_digest(digest_of(b""))
+        == "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    )
     assert check_digest("sha512:" + "0" * 128)
-    for bad in ("", "sha256", "sha256:", ":x", "sha256:" + "0" * 65, "SHA256:" + "0" * 64, "a" * 5000, "sha256:" + "0" * 63 + "\n"):
+    for bad in (
+        "",
+        "sha256",
+        "sha256:",
+        ":x",
+        "sha256:" + "0" * 65,
+        "SHA256:" + "0" * 64,
+        "a" * 5000,
+        "sha256:" + "0" * 63 + "\n",
+    ):
         with pytest.raises(FormatError):
             check_digest(bad)
     with pytest.raises(UnsupportedError):

@@ -36,7 +36,9 @@ def test_spellings_are_folded(text: str, normalized: str) -> None:
     assert Platform.parse(normalized) == platform
 
 
-@pytest.mark.parametrize("text", ["", "/", "linux", "linux/", "/amd64", "linux/a/b/c", "li nux/amd64", "linux/a\n", "a"])
+@pytest.mark.parametrize(
+    "text", ["", "/", "linux", "linux/", "/amd64", "linux/a/b/c", "li nux/amd64", "linux/a\n", "a"]
+)
 def test_what_is_no_platform(text: str) -> None:
     with pytest.raises(FormatError, match="not a platform"):
         Platform.parse(text)

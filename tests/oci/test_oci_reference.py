@@ -33,7 +33,9 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 def test_registry_references(text: str, host: str, repository: str, tag: str, digest: str) -> None:
     ref = Reference.parse(text)
     assert ref == Reference("docker", host, repository, tag=tag, digest=digest)
-    assert str(ref) == f"docker://{host}/{repository}" + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
+    assert str(ref) == f"docker://{host}/{repository}" + (f":{tag}" if tag else "") + (
+        f"@{digest}" if digest else ""
+    )
     assert Reference.parse(str(ref)) == ref
 
 
