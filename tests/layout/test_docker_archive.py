@@ -8,6 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from accel.blobs import verified
+from accel.errors import AccelError, DigestMismatch, FormatError, LimitError, NotFoundError, UnsupportedError
+from accel.layout import REF_NAME, DockerArchiveStore, OciArchiveStore
+from accel.oci import Descriptor, ImageConfig, Manifest, MediaType, Platform, digest_of
+from accel.stores import ImageStore
 from support.images import (
     Layer,
     TarEntry,
@@ -20,12 +26,6 @@ from support.images import (
     symlink,
     tar_of,
 )
-
-from accel.blobs import verified
-from accel.errors import AccelError, DigestMismatch, FormatError, LimitError, NotFoundError, UnsupportedError
-from accel.layout import REF_NAME, DockerArchiveStore, OciArchiveStore
-from accel.oci import Descriptor, ImageConfig, Manifest, MediaType, Platform, digest_of
-from accel.stores import ImageStore
 
 LAYERS = [plain_layer(random_tar(i), docker=True) for i in (1, 2)]
 

@@ -10,6 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from accel.errors import ConfigError, DigestMismatch, FormatError, LimitError, NotFoundError, UnsupportedError
+from accel.layout import REF_NAME, LayoutStore
+from accel.oci import Descriptor, MediaType, canonical_json, digest_of
+from accel.stores import ImageStore
 from support.images import (
     Built,
     attestation_of,
@@ -21,11 +26,6 @@ from support.images import (
     random_tar,
     tar_of,
 )
-
-from accel.errors import ConfigError, DigestMismatch, FormatError, LimitError, NotFoundError, UnsupportedError
-from accel.layout import REF_NAME, LayoutStore
-from accel.oci import Descriptor, MediaType, canonical_json, digest_of
-from accel.stores import ImageStore
 
 LAYER = gzip_layer(random_tar(1))
 AMD64 = image([LAYER])
@@ -402,7 +402,7 @@ def _put_and_die_at_rename(root: Path, victim: str) -> None:
         rename(source, target)
 
     try:
-        os.replace = dying
+        os.replace = dying  # type: ignore[assignment]
         put(LayoutStore(root), AMD64, "new")
     finally:
         os._exit(1)

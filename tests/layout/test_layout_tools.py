@@ -7,6 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
+from accel.blobs import verified
+from accel.layout import DockerArchiveStore, LayoutStore, OciArchiveStore
+from accel.oci import Index, Manifest, digest_of
+from accel.stores import ImageStore
 from support.images import (
     Built,
     attestation_of,
@@ -19,11 +24,6 @@ from support.images import (
     random_tar,
     tar_of,
 )
-
-from accel.blobs import verified
-from accel.layout import DockerArchiveStore, LayoutStore, OciArchiveStore
-from accel.oci import Index, Manifest, digest_of
-from accel.stores import ImageStore
 
 pytestmark = [pytest.mark.tools, pytest.mark.timeout(120)]
 

@@ -9,6 +9,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
+from accel.errors import AccelError, DigestMismatch, FormatError, NotFoundError, UnsupportedError
+from accel.layout import LayoutStore, OciArchiveStore
+from accel.oci import Descriptor, digest_of
 from support.images import (
     attestation_of,
     file,
@@ -21,10 +25,6 @@ from support.images import (
     symlink,
     tar_of,
 )
-
-from accel.errors import AccelError, DigestMismatch, FormatError, NotFoundError, UnsupportedError
-from accel.layout import LayoutStore, OciArchiveStore
-from accel.oci import Descriptor, digest_of
 
 LAYER = gzip_layer(random_tar(1))
 AMD64 = image([LAYER])

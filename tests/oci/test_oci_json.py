@@ -16,6 +16,8 @@ from accel.errors import AccelError, FormatError, LimitError
 from accel.oci import canonical_json, parse_json, sorted_map
 
 GO_PROGRAM = Path(__file__).parents[1] / "interop" / "json"
+BROKEN_UTF8 = st.lists(st.sampled_from([b"a", b"\xc3", b"\xa9", b"\xed\xa0\x80", b"\xf0\x9f"])).map(b"".join)
+EDGES = st.sampled_from([1e21, 1e20, 1e-6, 1e-7, -0.0, 9.9e-7, 123456789.0])
 Encoder = Callable[[Iterable[tuple[str, bytes]]], list[bytes]]
 
 
@@ -52,7 +54,7 @@ def test_strings_are_written_as_go_writes_them(go_encode: Encoder, texts: list[s
 
 @pytest.mark.interop
 @settings(max_examples=20, deadline=None, derandomize=True)
-@given(st.lists(st.binary() | st.lists(st.sampled_from([b"a", b"\xc3", b"\xa9", b"\xed\xa0\x80", b"\xf0\x9f"])).map(b"".join), min_size=50, max_size=200))  # fmt: skip
+@given(st.lists(st.binary() | BROKEN_UTF8, min_size=50, max_size=200))
 def test_bytes_that_are_not_utf8_are_written_as_go_writes_them(
     go_encode: Encoder, texts: list[bytes]
 ) -> None:
@@ -71,19 +73,13 @@ def test_maps_are_ordered_as_go_orders_them(go_encode: Encoder, maps: list[dict[
 
 @pytest.mark.interop
 @settings(max_examples=20, deadline=None, derandomize=True)
-@given(
-    st.lists(
-        st.floats(allow_nan=False, allow_infinity=False)
-        | st.sampled_from([1e21, 1e20, 1e-6, 1e-7, -0.0, 9.9e-7, 123456789.0]),
-        min_size=100,
-    )  # fmt: skip
-)
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False) | EDGES, min_size=100))
 def test_numbers_are_written_as_go_writes_them(go_encode: Encoder, numbers: list[float]) -> None:
     assert [canonical_json(n) for n in numbers] == go_encode(("f", repr(n).encode()) for n in numbers)
 
 
 def test_structure_has_no_white_space_and_keeps_the_callers_order() -> None:
-    value = {"b": [1, -2, 2**70, True, False, None, [], {}], "a": {"y": "", "x": ("t",)}}
+    value: object = {"b": [1, -2, 2**70, True, False, None, [], {}], "a": {"y": "", "x": ("t",)}}
     wanted = b'{"b":[1,-2,1180591620717411303424,true,false,null,[],{}],"a":{"y":"","x":["t"]}}'
     assert canonical_json(value) == wanted
     assert json.loads(wanted) == json.loads(json.dumps(value))

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.images import attestation_of, foreign_layer, gzip_layer, image, index, plain_layer, tar_of
 
 from accel.errors import AccelError, FormatError, LimitError, UnsupportedError
 from accel.oci import (
@@ -24,10 +23,38 @@ from accel.oci import (
     is_layer,
     parse_manifest,
 )
+from support.images import attestation_of, foreign_layer, gzip_layer, image, index, plain_layer, tar_of
 
+# fmt: off
 # Made by the real `soci convert` from a three-layer image; the digests are those it gave.
-SOCI_OCI_INDEX = r"""{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:662c1d302bbe416a02061a08a2b5e598e9636dfbb78109aacbc3bd95bc0a8e10","size":863,"annotations":{"com.amazon.soci.index-digest":"sha256:bc6bd3c3cda27fbe361d8c7a0124467bd6db8c27569f2685839cdc0df2c35a66","org.x":"\u003ca\u0026b\u003e"},"platform":{"architecture":"amd64","os":"linux"}},{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:bc6bd3c3cda27fbe361d8c7a0124467bd6db8c27569f2685839cdc0df2c35a66","size":1093,"annotations":{"com.amazon.soci.image-manifest-digest":"sha256:662c1d302bbe416a02061a08a2b5e598e9636dfbb78109aacbc3bd95bc0a8e10"},"platform":{"architecture":"amd64","os":"linux"},"artifactType":"application/vnd.amazon.soci.index.v2+json"}]}"""
-SOCI_INDEX = r"""{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.amazon.soci.index.v2+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2},"layers":[{"mediaType":"application/octet-stream","digest":"sha256:a9825c4e4b3b622ca4e824b505567d9e6e49eea21eaf13d18301722a8de44d42","size":75088,"annotations":{"com.amazon.soci.image-layer-digest":"sha256:8b17596c981b123a8e23cd27fb79b178e08e11624fb1401fc39e9b7de9a1f74c","com.amazon.soci.image-layer-mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","com.amazon.soci.span-size":"4194304"}},{"mediaType":"application/octet-stream","digest":"sha256:527b19ade0f06982ca2eb728caded5013e29593f592cd449c98eb171939c11df","size":14344,"annotations":{"com.amazon.soci.image-layer-digest":"sha256:ec07f35585aac346fd38df432508eb55c7e21f573ff5820ff1b91a0620a49f52","com.amazon.soci.image-layer-mediaType":"application/vnd.oci.image.layer.v1.tar","com.amazon.soci.span-size":"4194304"}}],"annotations":{"com.amazon.soci.build-tool-identifier":"AWS SOCI CLI v0.2"}}"""
+SOCI_OCI_INDEX = (
+    r'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json",'
+    r'"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json",'
+    r'"digest":"sha256:662c1d302bbe416a02061a08a2b5e598e9636dfbb78109aacbc3bd95bc0a8e10","size":863,'
+    r'"annotations":{"com.amazon.soci.index-digest":"sha256:bc6bd3c3cda27fbe361d8c7a0124467bd6db8c27569f268583'
+    r'9cdc0df2c35a66","org.x":"\u003ca\u0026b\u003e"},"platform":{"architecture":"amd64","os":"linux"}},'
+    r'{"mediaType":"application/vnd.oci.image.manifest.v1+json",'
+    r'"digest":"sha256:bc6bd3c3cda27fbe361d8c7a0124467bd6db8c27569f2685839cdc0df2c35a66","size":1093,'
+    r'"annotations":{"com.amazon.soci.image-manifest-digest":"sha256:662c1d302bbe416a02061a08a2b5e598e9636dfbb'
+    r'78109aacbc3bd95bc0a8e10"},"platform":{"architecture":"amd64","os":"linux"},'
+    r'"artifactType":"application/vnd.amazon.soci.index.v2+json"}]}'
+)
+SOCI_INDEX = (
+    r'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",'
+    r'"config":{"mediaType":"application/vnd.amazon.soci.index.v2+json",'
+    r'"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2},'
+    r'"layers":[{"mediaType":"application/octet-stream",'
+    r'"digest":"sha256:a9825c4e4b3b622ca4e824b505567d9e6e49eea21eaf13d18301722a8de44d42","size":75088,'
+    r'"annotations":{"com.amazon.soci.image-layer-digest":"sha256:8b17596c981b123a8e23cd27fb79b178e08e11624fb1'
+    r'401fc39e9b7de9a1f74c","com.amazon.soci.image-layer-mediaType":"application/vnd.oci.image.layer.v1.tar+gz'
+    r'ip","com.amazon.soci.span-size":"4194304"}},{"mediaType":"application/octet-stream",'
+    r'"digest":"sha256:527b19ade0f06982ca2eb728caded5013e29593f592cd449c98eb171939c11df","size":14344,'
+    r'"annotations":{"com.amazon.soci.image-layer-digest":"sha256:ec07f35585aac346fd38df432508eb55c7e21f573ff5'
+    r'820ff1b91a0620a49f52","com.amazon.soci.image-layer-mediaType":"application/vnd.oci.image.layer.v1.tar",'
+    r'"com.amazon.soci.span-size":"4194304"}}],'
+    r'"annotations":{"com.amazon.soci.build-tool-identifier":"AWS SOCI CLI v0.2"}}'
+)
+# fmt: on
 
 
 @pytest.mark.parametrize(
