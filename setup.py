@@ -13,7 +13,7 @@ KERNELS: dict[str, list[str]] = {
     "tar_scan": [],
     "crc32": [],
     "inflate_plain": [],
-    "inflate_bmi2": [],
+    "gzip_stream": [],
     "layer_scan": [],
     "inflate_at": [],
     "ztoc": [],
@@ -22,6 +22,7 @@ KERNELS: dict[str, list[str]] = {
 # Kernels of one machine, with the CPU features they may use. Imported only where ``accel_core.cpu`` finds these;
 # without them (or where the compiler does not know them) the plain kernels run.
 X86_64 = {
+    "inflate_bmi2": ["-mbmi", "-mbmi2"],
     "crc32_pclmul": ["-msse4.1", "-mpclmul"],
     "crc32_vpclmul": ["-msse4.1", "-mpclmul", "-mavx512f", "-mvpclmulqdq"],
 }
