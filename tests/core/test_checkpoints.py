@@ -2,7 +2,6 @@
 
 import io
 import struct
-import tarfile
 
 import pytest
 
@@ -10,8 +9,8 @@ from accel_core import LayerIndex, LayerScanner, inflate_span
 from accel_core.checkpoints import WINDOW_BYTES
 from support.contents import contents
 from support.gzip_cases import valid_streams
-from support.gzip_member import packed
 from support.gzips import ENCODERS, Encoder, missing
+from support.tar_layers import around
 from support.zlib_oracle import zlib_verdict
 
 TAR = contents()["mixed tar"]
@@ -40,17 +39,6 @@ def assert_every_span_inflates(index: LayerIndex, blob: bytes, data: bytes) -> N
         assert bytes(window[WINDOW_BYTES - known :]) == data[start - known : start], i
 
 
-def as_layer(member: bytes, data: bytes) -> tuple[bytes, bytes]:
-    """A gzip layer of several members, one of them ``member``, whose bytes are those of a file in the tar."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        info = tarfile.TarInfo("data")
-        info.size = len(data)
-        tar.addfile(info, io.BytesIO(data))
-    whole = out.getvalue()
-    return packed(whole[:512]) + member + packed(whole[512 + len(data) :]), whole
-
-
 @pytest.mark.parametrize("encoder", FAST, ids=lambda encoder: encoder.name)
 @pytest.mark.parametrize(("placement", "span_bytes"), [("soci", 4000), ("adaptive", 60_000)])
 def test_every_span_of_every_encoder_inflates_alone(encoder: Encoder, placement: str, span_bytes: int) -> None:
@@ -63,7 +51,7 @@ def test_every_span_of_every_encoder_inflates_alone(encoder: Encoder, placement:
 @pytest.mark.parametrize("name", HAND_MADE)
 @pytest.mark.parametrize("piece_bytes", [1 << 20, 333, 1])
 def test_every_block_of_hand_made_streams_is_a_place_to_resume(name: str, piece_bytes: int) -> None:
-    blob, data = as_layer(HAND_MADE[name], zlib_verdict(HAND_MADE[name]).data)
+    blob, data = around(HAND_MADE[name], zlib_verdict(HAND_MADE[name]).data)
     assert zlib_verdict(blob).data == data
     for placement in ("soci", "adaptive"):
         assert_every_span_inflates(scan(blob, placement, 1, piece_bytes), blob, data)

@@ -3,6 +3,7 @@
 Nothing here is checked: the caller says which codes, lengths and symbols go out, right or wrong.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
 END_OF_BLOCK = 256
@@ -13,7 +14,9 @@ FIXED_LITLEN = (8,) * 144 + (9,) * 112 + (7,) * 24 + (8,) * 8
 FIXED_DISTANCE = (5,) * 32
 REPEAT_BITS = {16: 2, 17: 3, 18: 7}
 
-LENGTH_BASE = (3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258)
+LENGTH_BASE = (
+    3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258,
+)
 LENGTH_EXTRA = (0,) * 8 + (1,) * 4 + (2,) * 4 + (3,) * 4 + (4,) * 4 + (5,) * 4 + (0,)
 DISTANCE_BASE = tuple(
     [1, 2, 3, 4] + [(2 + (i & 1)) * (1 << (i // 2 - 1)) + 1 for i in range(4, 30)]
@@ -57,9 +60,7 @@ class Bits:
     def code(self, code: tuple[int, int]) -> "Bits":
         """Append a Huffman code given as (code, bits)."""
         value, bits = code
-        for i in reversed(range(bits)):
-            self.number(value >> i, 1)
-        return self
+        return self.number(int(f"{value:0{bits}b}"[::-1], 2), bits) if bits else self
 
     def align(self, padding: int = 0) -> "Bits":
         """Fill up the byte, with the low bits of ``padding``."""
@@ -143,13 +144,13 @@ class Bits:
 
 def length_code(length: int) -> tuple[int, int, int]:
     """(symbol, extra value, extra bits) of a match length 3..258; 258 as symbol 285."""
-    i = max(i for i, base in enumerate(LENGTH_BASE) if base <= length)
+    i = bisect_right(LENGTH_BASE, length) - 1
     return 257 + i, length - LENGTH_BASE[i], LENGTH_EXTRA[i]
 
 
 def distance_code(distance: int) -> tuple[int, int, int]:
     """(symbol, extra value, extra bits) of a distance 1..32768."""
-    i = max(i for i, base in enumerate(DISTANCE_BASE) if base <= distance)
+    i = bisect_right(DISTANCE_BASE, distance) - 1
     return i, distance - DISTANCE_BASE[i], DISTANCE_EXTRA[i]
 
 

@@ -149,8 +149,8 @@ def _all() -> list[Encoder]:
     made += [Encoder(f"gzip -{n}", _command("gzip", "-cn", f"-{n}")) for n in range(1, 10)]
     made.append(Encoder("gzip --rsyncable", _command("gzip", "-cn", "--rsyncable")))
     made.append(Encoder("gzip with name", _file_command("gzip", "-cN")))
-    for options in (["-6"], ["-1"], ["-9"], ["-i"], ["-p", "1"], ["-p", "4", "-b", "128"], ["-p4", "-i", "-R"], ["-H"], ["-U"]):
-        made.append(Encoder(f"pigz {' '.join(options)}", _command("pigz", "-cn", *options)))
+    for options in ("-6", "-1", "-9", "-i", "-p1", "-p4 -b128", "-p4 -i -R", "-H", "-U"):
+        made.append(Encoder(f"pigz {options}", _command("pigz", "-cn", *options.split())))
     made.append(Encoder("pigz -11", _command("pigz", "-cn", "-11"), slow=True))
     made += [Encoder(f"igzip -{n}", _command("igzip", "-c", f"-{n}")) for n in range(4)]
     for n in range(1, 13):
