@@ -8,27 +8,36 @@ Three builds that never share a file (generated C in ``build/<mode>/c``, objects
 """
 
 import os
-import sysconfig
+import platform
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-# kernel: extra compiler flags on x86-64 (elsewhere every kernel is plain C; dispatch happens at import).
+# kernel: extra compiler flags beyond the common ones.
 KERNELS: dict[str, list[str]] = {
+    "cpu": [],
     "entries": [],
     "tar_scan": [],
     "crc32": [],
     "inflate_plain": [],
-    "inflate_bmi2": ["-mbmi", "-mbmi2"],
     "layer_scan": [],
     "inflate_at": [],
     "ztoc": [],
 }
 
+# Kernels of one machine, with the CPU features they may use. Imported only where ``accel_core.cpu`` finds these;
+# without them (or where the compiler does not know them) the plain kernels run.
+X86_64 = {
+    "inflate_bmi2": ["-mbmi", "-mbmi2"],
+    "crc32_pclmul": ["-msse4.1", "-mpclmul"],
+    "crc32_vpclmul": ["-msse4.1", "-mpclmul", "-mavx512f", "-mvpclmulqdq"],
+}
+ARM64 = {"crc32_armv8": ["-march=armv8-a+crc"]}
+SPECIAL = {"x86_64": X86_64, "AMD64": X86_64, "aarch64": ARM64, "arm64": ARM64}.get(platform.machine(), {})
+
 CHECKED = os.environ.get("ACCEL_CHECKED") == "1"
 SANITIZE = os.environ.get("ACCEL_SANITIZE") == "1"
 MODE = "sanitize" if SANITIZE else "checked" if CHECKED else "release"
-X86_64 = sysconfig.get_platform().endswith(("x86_64", "amd64"))
 
 COMMON = ["-O2", "-fwrapv", "-fno-strict-aliasing"]
 # -fwrapv would define signed overflow and so hide it from UBSan.
@@ -51,12 +60,13 @@ extensions = [
     Extension(
         f"accel_core.{name}",
         [f"src/accel_core/{name}.pyx"],
-        extra_compile_args=(SANITIZER if SANITIZE else COMMON) + (flags if X86_64 else []),
+        extra_compile_args=(SANITIZER if SANITIZE else COMMON) + flags,
         extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
         define_macros=MACROS,
         depends=["setup.py"],
+        optional=name in SPECIAL,
     )
-    for name, flags in KERNELS.items()
+    for name, flags in {**KERNELS, **SPECIAL}.items()
     if os.path.exists(f"src/accel_core/{name}.pyx")
 ]
 
