@@ -210,6 +210,7 @@ def build_layers(blobs: Path, layer_bytes: int) -> tuple[list[Layer], Layer]:
             if tar_format == tarfile.GNU_FORMAT:
                 add(tar, "var/lib/demo/" + "gnu-long-name-" * 12, b"named by a GNU L record\n")
                 add(tar, "var/lib/demo/link", type=tarfile.SYMTYPE, linkname="gnu-long-target-" * 10)
+                add(tar, "opt/demo/old", b"hidden by the opaque whiteout of the application layer\n")
                 add(tar, "var/lib/demo/big-uid", b"base-256 uid\n", uid=3_000_000)
             machine.add(tar, first + SYSTEM_DIRS + RUNTIME_DIRS + DATA_DIRS, layer_bytes)
             members = tar.getmembers()

@@ -17,6 +17,7 @@ from typing import Any
 from build_image import LEAST_BYTES, TAG, WORK, build
 from originals import File, image_manifests, merged_files
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 ACCEL = str(Path(sys.executable).with_name("accel"))
@@ -107,10 +108,10 @@ def read_back(platform: str, files: dict[str, File], removed: set[str]) -> None:
         same = done.returncode == 0 and hashlib.sha256(done.stdout).hexdigest() == files[path].digest
         said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         short = path if len(path) <= 60 else f"{path[:28]}…{path[-28:]}"
-        expect(same, f"{short}  {files[path].size:,} bytes  [dim]{said.replace('[', '(')}[/]")
-    for path in sorted(removed)[:1]:
+        expect(same, f"{escape(short)}  {files[path].size:,} bytes  [dim]{escape(said)}[/]")
+    for path in sorted({min(removed), max(removed)} if removed else ()):
         done = accel("cat", "--platform", platform, RESULT, path)
-        expect(done.returncode != 0 and not done.stdout, f"{path} was removed by a later layer, and is not found")
+        expect(done.returncode != 0 and not done.stdout, f"{escape(path)} was removed by a later layer, and is not found")
 
 
 def main() -> None:
@@ -143,7 +144,8 @@ def main() -> None:
     if verified.returncode:
         console.print((verified.stdout + verified.stderr).decode(errors="replace"), markup=False)
     again = convert(source)
-    expect(not again["changed"] and all(row["state"] != "indexed" for row in again["layers"]), "a second run does nothing")
+    idle = not again["changed"] and all(row["state"] != "indexed" for row in again["layers"])
+    expect(idle, "a second run finds its own work and does nothing")
 
     console.print(f"\n[red]FAIL[/]: {len(differences)} differences" if differences else "\n[green]PASS[/]")
     sys.exit(bool(differences))
