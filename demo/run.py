@@ -111,7 +111,8 @@ def read_back(platform: str, files: dict[str, File], removed: set[str]) -> None:
         expect(same, f"{escape(short)}  {files[path].size:,} bytes  [dim]{escape(said)}[/]")
     for path in sorted({min(removed), max(removed)} if removed else ()):
         done = accel("cat", "--platform", platform, RESULT, path)
-        expect(done.returncode != 0 and not done.stdout, f"{escape(path)} was removed by a later layer, and is not found")
+        absent = done.returncode != 0 and not done.stdout
+        expect(absent, f"{escape(path)} was removed by a later layer, and is not found")
 
 
 def main() -> None:
