@@ -8,6 +8,8 @@ BENCH_ARGS ?=
 PYTEST_ARGS ?=
 IMAGE ?=
 
+export ACCEL_JOBS := $(JOBS)
+
 VENV := .venv
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
@@ -45,12 +47,12 @@ build: build/release/.built  ## make .venv and compile the kernels in place (qui
 # Cython does not notice changed directives or flags: a changed setup.py starts that build afresh.
 build/release/.built: setup.py $(KERNELS) $(VENV)/.ready
 	$(if $(and $(wildcard $@),$(filter setup.py,$?)),rm -rf build/release src/accel_core/*.so)
-	$(PY) setup.py -q build_ext --inplace --parallel $(JOBS)
+	$(PY) setup.py -q build_ext --inplace
 	@mkdir -p $(@D) && touch $@
 
 build/%/lib/.built: setup.py $(KERNELS) $(MODULES) $(VENV)/.ready
 	$(if $(and $(wildcard $@),$(filter setup.py,$?)),rm -rf build/$*)
-	$(SWITCH_$*) $(PY) setup.py -q build --build-lib build/$*/lib --parallel $(JOBS)
+	$(SWITCH_$*) $(PY) setup.py -q build --build-lib build/$*/lib
 	@touch $@
 
 # --- checking ---------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ CHECKED = os.environ.get("ACCEL_CHECKED") == "1"
 SANITIZE = os.environ.get("ACCEL_SANITIZE") == "1"
 MODE = "sanitize" if SANITIZE else "checked" if CHECKED else "release"
 
-COMMON = ["-O2", "-fwrapv", "-fno-strict-aliasing"]
+COMMON = ["-O2", "-fwrapv", "-fno-strict-aliasing", "-g" if CHECKED else "-g0"]
 # -fwrapv would define signed overflow and so hide it from UBSan.
 SANITIZER = [
     "-O1", "-g", "-fno-wrapv", "-fno-strict-aliasing", "-fno-omit-frame-pointer",
@@ -74,5 +74,8 @@ setup(
     ext_modules=cythonize(
         extensions, compiler_directives=DIRECTIVES, include_path=["src"], build_dir=f"build/{MODE}/c"
     ),
-    options={"build": {"build_base": f"build/{MODE}"}, "build_ext": {"build_temp": f"build/{MODE}/o"}},
+    options={
+        "build": {"build_base": f"build/{MODE}"},
+        "build_ext": {"build_temp": f"build/{MODE}/o", "parallel": int(os.environ.get("ACCEL_JOBS", "1"))},
+    },
 )
