@@ -20,9 +20,11 @@ KERNELS: dict[str, list[str]] = {
     "tar_scan": [],
     "crc32": [],
     "inflate_plain": [],
+    "gzip_stream": [],
     "layer_scan": [],
     "inflate_at": [],
-    "ztoc": [],
+    "ztoc_encode": [],
+    "ztoc_decode": [],
 }
 
 # Kernels of one machine, with the CPU features they may use. Imported only where ``accel_core.cpu`` finds these;
