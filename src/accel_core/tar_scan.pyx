@@ -5,8 +5,8 @@ an archive that can be walked safely, this scan goes on and flags the row: unkno
 like a regular file), and sparse files (only the bytes stored matter for the walk; their maps are not validated).
 
 A PAX global header is a row of its own and its records apply to nothing else: Go does not carry them over to later
-members, and SOCI's reader, which parses each member's headers alone, could not. As in Go it also uses up pending PAX and
-GNU special headers.
+members, and SOCI's reader, which parses each member's headers alone, could not. As in Go it also uses up pending PAX
+and GNU special headers.
 
 ::
 
@@ -14,6 +14,7 @@ GNU special headers.
     ^ header_offset                           ^ data_offset                   ^ archive_size
 """
 
+cimport cython
 from libc.stdint cimport INT64_MAX, UINT32_MAX, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, qsort, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
@@ -75,8 +76,14 @@ cdef inline int64_t padding_of(int64_t size) noexcept nogil:
     return -size & (BLOCK_BYTES - 1)
 
 
-cdef inline bint same_key(const PaxRecord *a, const PaxRecord *b) noexcept nogil:
-    return a.key.n == b.key.n and memcmp(a.key.p, b.key.p, a.key.n) == 0
+cdef inline bint replaces(const PaxRecord *later, const PaxRecord *earlier) noexcept nogil:
+    """True if the keys are the same, and not one of the two that sparse 0.0 repeats to make a list."""
+    return (
+        later.key.n == earlier.key.n
+        and memcmp(later.key.p, earlier.key.p, later.key.n) == 0
+        and later.known != KEY_SPARSE_OFFSET
+        and later.known != KEY_SPARSE_NUMBYTES
+    )
 
 
 cdef inline bint has_comma(Text text) noexcept nogil:
@@ -110,16 +117,17 @@ cdef void mark_superseded(PaxRecord *records, Py_ssize_t n) noexcept nogil:
     if n <= FEW_RECORDS:
         for i in range(n):
             for k in range(i + 1, n):
-                if same_key(&records[i], &records[k]):
+                if replaces(&records[k], &records[i]):
                     records[i].superseded = 1
                     break
         return
     qsort(records, n, sizeof(PaxRecord), by_key)
     for i in range(n - 1):
-        records[i].superseded = same_key(&records[i], &records[i + 1])
+        records[i].superseded = replaces(&records[i + 1], &records[i])
     qsort(records, n, sizeof(PaxRecord), by_place)
 
 
+@cython.final
 cdef class TarScanner:
     """Scans one tar stream: ``feed`` its pieces, then ``close``.
 
@@ -424,7 +432,7 @@ cdef class TarScanner:
         self.n_records = self.longname.n = self.longlink.n = 0
 
     cdef bint add_records(self, uint32_t earlier_first, uint32_t earlier_count) noexcept nogil:
-        """Adds the PAX records that count to the last row. Keys that the row before has at the same place are shared."""
+        """Adds the PAX records that count to the last row; keys that the row before has at the same place are shared."""
         cdef EntryRow *row = &self.entries.rows[self.entries.n_rows - 1]
         cdef PaxRow *out
         cdef StrRef earlier
