@@ -336,16 +336,15 @@ class FakeRegistry:
             scopes = form.get("scope", "").split()
         else:
             user = self._user(request.headers.get("Authorization", ""))
-            scopes = [s for q in [request.target.partition("?")[2]] for s in parse_qs(q).get("scope", [])]
-            if "Authorization" not in request.headers:
-                user = ""
-        if user is None:
+            scopes = parse_qs(request.target.partition("?")[2]).get("scope", [])
+        known = user is not None
+        if not known and (request.method == "POST" or "Authorization" in request.headers):
             return Answer(401, {}, json.dumps({"details": "incorrect username or password"}).encode())
         granted = set()
         for scope in " ".join(scopes).split():
             resource, _, actions = scope.rpartition(":")
-            allowed = {"pull"} if not user else {"pull", "push", "delete"}
-            if user or self.anonymous_pull:
+            allowed = {"pull", "push", "delete"} if known else {"pull"}
+            if known or self.anonymous_pull:
                 granted |= {f"{resource}:{a}" for a in actions.split(",") if a in allowed}
         token = f"tok-{secrets.token_hex(12)}"
         self._tokens[token] = granted

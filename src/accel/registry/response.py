@@ -134,9 +134,12 @@ class Response:
 
     def close(self) -> None:
         """Give the connection back if the body was read to the end, close it otherwise. May be called again."""
-        if not self._raw.closed:  # closed: http.client saw the end of the body
-            self._raw.close()
-        self._raw.release_conn()
+        raw = self._raw
+        if not raw.closed and getattr(raw, "length_remaining", None) == 0:
+            raw.drain_conn()  # an answer without a body: nothing is read, but http.client marks it as done
+        if not raw.closed:
+            raw.close()
+        raw.release_conn()
 
     def __enter__(self) -> Self:
         return self
