@@ -113,7 +113,8 @@ class Response:
         return plain
 
     def error_body(self) -> bytes:
-        """What there is of the body, cut at 64 KiB; never raises for a broken connection."""
+        """What there is of the body, cut at 64 KiB and not counted; never raises for a broken connection."""
+        self._meter = None
         parts: list[bytes] = []
         total = 0
         try:

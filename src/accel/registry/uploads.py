@@ -87,7 +87,7 @@ class BlobWriter:
             try:
                 self._commit(location, descriptor, body)
                 return
-            except AccelError as error:
+            except BaseException as error:
                 self._cancel(location)
                 if not isinstance(error, RegistryError):
                     raise
