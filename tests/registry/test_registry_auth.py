@@ -1,6 +1,6 @@
 """Challenges answered, tokens kept and renewed, credentials kept to those they belong to (against the fake registry)."""
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -52,11 +52,11 @@ def test_wrong_credentials_end_as_an_auth_error(auth, credential):
 
 
 def test_passwords_that_a_helper_renews_are_used():
-    class Renewing:
-        passwords = ["stale", "lovelace:1"]
+    passwords = iter(["stale", "lovelace:1"])
 
+    class Renewing:
         def credential_for(self, host, repository):
-            return Credential("ada", self.passwords.pop(0) if len(self.passwords) > 1 else self.passwords[0])
+            return Credential("ada", next(passwords))
 
     with FakeRegistry(auth="basic") as reg:
         reg.add_image("app", "v1", [LAYER])
@@ -95,20 +95,9 @@ def test_many_threads_share_one_token_fetch():
     with FakeRegistry(auth="token") as reg:
         reg.add_image("app", "v1", [LAYER])
         s = store(reg)
-        errors: list[BaseException] = []
-
-        def read():
-            try:
-                assert b"".join(s.blob(LAYER_DESC).stream()) == LAYER
-            except BaseException as error:
-                errors.append(error)
-
-        threads = [threading.Thread(target=read) for _ in range(8)]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
-        assert not errors
+        with ThreadPoolExecutor(8) as pool:
+            futures = [pool.submit(lambda: b"".join(s.blob(LAYER_DESC).stream())) for _ in range(8)]
+        assert all(f.result() == LAYER for f in futures)
         assert len(reg.seen("GET", "^/token")) == 1
         s.close()
 

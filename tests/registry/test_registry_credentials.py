@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from accel.errors import AuthError, ConfigError
-from accel.registry import Credential, DockerConfig, Given
+from accel.registry import Chained, Credential, DockerConfig, Given, environment_proxies, standard_paths
 
 
 def auth(user, password):
@@ -134,3 +134,29 @@ def test_given_credentials_go_before_others():
     given = Given({"a": Credential("given", "3")}, config)
     assert [given.credential_for(h, "").username for h in "ab"] == ["given", "file"]
     assert given.credential_for("c", "") is None
+
+
+def test_chained_sources_are_asked_in_turn():
+    one, two = Given({"a": Credential("one")}), Given({"a": Credential("two"), "b": Credential("two")})
+    chain = Chained([one, two])
+    assert [chain.credential_for(h, "") for h in "abc"] == [Credential("one"), Credential("two"), None]
+
+
+@pytest.mark.parametrize(
+    ("environment", "paths"),
+    [
+        ({}, ["/h/.docker/config.json", "/h/.config/containers/auth.json"]),
+        ({"DOCKER_CONFIG": "/d", "XDG_RUNTIME_DIR": "/r", "XDG_CONFIG_HOME": "/c"},
+         ["/d/config.json", "/r/containers/auth.json", "/c/containers/auth.json"]),
+        ({"REGISTRY_AUTH_FILE": "/x.json", "DOCKER_CONFIG": "/d"}, ["/x.json"]),
+    ],
+)  # fmt: skip
+def test_the_usual_places_of_credentials(environment, paths):
+    assert list(map(str, standard_paths(environment, Path("/h")))) == paths
+
+
+def test_proxies_of_the_environment():
+    environment = {"HTTPS_PROXY": "http://big:1", "https_proxy": "http://small:1", "NO_PROXY": "a.io, .corp ,,"}
+    assert environment_proxies(environment) == ({"https": "http://small:1"}, ("a.io", ".corp"))
+    assert environment_proxies({"all_proxy": "http://p"})[0] == {"http": "http://p", "https": "http://p"}
+    assert environment_proxies({}) == ({}, ())

@@ -178,13 +178,13 @@ def test_tokens_that_run_out_in_mid_job_are_renewed(token_registry, token_server
 
     def slowly():
         for start in range(0, len(LAYER), 1_000_000):
-            time.sleep(1.6)
+            time.sleep(1.0)
             yield LAYER[start : start + 1_000_000]
 
     store.put_blob(LAYER_DESC, slowly())
-    time.sleep(2.5)
+    time.sleep(2.1)
     put = push_image(store, "v1")
-    time.sleep(2.5)
+    time.sleep(2.1)
     check_image(store, put, "v1")
     assert len(token_server.requests) >= 5
     store.close()

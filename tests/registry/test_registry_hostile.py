@@ -65,8 +65,7 @@ def store_of(host, **changes):
 
 
 def forever(stop, *pieces, pause_s=0.0):
-    for piece in pieces[:-1]:
-        yield piece
+    yield from pieces[:-1]
     while not stop.is_set():
         yield pieces[-1]
         if pause_s:

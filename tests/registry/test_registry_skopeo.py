@@ -27,8 +27,9 @@ def skopeo(tmp_path_factory):
     def run(*args):
         environment = {"HOME": str(home), "PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": str(home), "TMPDIR": str(home)}
         done = subprocess.run(
-            [program, "--policy", str(policy), *map(str, args)], env=environment, capture_output=True, text=True, timeout=100
-        )
+            [program, "--policy", str(policy), *map(str, args)],
+            env=environment, capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
 

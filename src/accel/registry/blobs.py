@@ -146,14 +146,17 @@ class RemoteBlob:
     def _answer(self, headers: dict[str, str]) -> Response:
         ok = (200, 206) if headers else (200,)
         repository = self._repository
-        target, self._target = self._target, None
+        target = self._target
         if target is not None:
             transport = repository.client.transport
-            response = transport.request("GET", target, what=self._label, headers=headers, meter=repository.meter)
-            if response.status in ok:
-                self._target = target
-                return response
-            response.close()
+            try:
+                response = transport.request("GET", target, what=self._label, headers=headers, meter=repository.meter)
+                if response.status in ok:
+                    return response
+                response.close()
+            except RegistryError as error:
+                _LOG.info("%s", error)
+            self._target = None
         response = repository.send(
             "GET", f"blobs/{self._descriptor.digest}", what=self._what, ok=ok, headers=headers, retry=False
         )

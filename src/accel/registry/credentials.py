@@ -10,7 +10,7 @@ import binascii
 import json
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -63,6 +63,30 @@ class Given:
     def credential_for(self, host: str, repository: str) -> Credential | None:
         found = self.by_host.get(host)
         return found if found is not None else self.other.credential_for(host, repository)
+
+
+@dataclass(frozen=True, slots=True)
+class Chained:
+    """Several sources: the first that knows the host answers."""
+
+    sources: Sequence[CredentialSource]
+
+    def credential_for(self, host: str, repository: str) -> Credential | None:
+        for source in self.sources:
+            if (found := source.credential_for(host, repository)) is not None:
+                return found
+        return None
+
+
+def standard_paths(environment: Mapping[str, str], home: Path) -> list[Path]:
+    """Where docker, podman and skopeo keep credentials, the more particular first; they need not exist."""
+    if named := environment.get("REGISTRY_AUTH_FILE"):
+        return [Path(named)]
+    docker = Path(environment.get("DOCKER_CONFIG") or home / ".docker") / "config.json"
+    runtime = environment.get("XDG_RUNTIME_DIR")
+    config = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
+    containers = [Path(runtime) / "containers" / "auth.json"] if runtime else []
+    return [docker, *containers, config / "containers" / "auth.json"]
 
 
 @dataclass(frozen=True, slots=True)

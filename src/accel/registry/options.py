@@ -81,3 +81,15 @@ class RegistryOptions:
     def host(self, name: str) -> HostOptions | None:
         """The options named for ``name`` ("host" or "host:port"), None if it was not named."""
         return self.hosts.get(name)
+
+
+def environment_proxies(environment: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """``proxies`` and ``no_proxy`` as HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY say; lower case goes first."""
+
+    def get(name: str) -> str:
+        # HTTP_PROXY in capitals could be a client's header in CGI, but nothing here runs there
+        return environment.get(name) or environment.get(name.upper()) or ""
+
+    proxies = {scheme: get(f"{scheme}_proxy") or get("all_proxy") for scheme in ("http", "https")}
+    no_proxy = tuple(entry.strip() for entry in get("no_proxy").split(",") if entry.strip())
+    return {scheme: url for scheme, url in proxies.items() if url}, no_proxy

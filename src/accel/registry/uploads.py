@@ -258,7 +258,7 @@ def _blocks(chunks: Iterable[Chunk], block_bytes: int) -> Iterator[memoryview]:
             block += view[:n]
             view = view[n:]
             if len(block) == block_bytes:
-                yield memoryview(bytes(block))
+                yield memoryview(block)
                 block = bytearray()
     if block:
         yield memoryview(block)
