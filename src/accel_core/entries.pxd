@@ -3,6 +3,7 @@
 Filled by ``tar_scan`` (and by index decoders), read by index encoders at C speed and by Python row by row.
 """
 
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
 
 
@@ -47,6 +48,7 @@ cdef struct EntryRow:
     uint16_t flags              # EntryFlag
 
 
+@cython.final
 cdef class EntryTable:
     cdef EntryRow *rows
     cdef PaxRow *pax
@@ -61,3 +63,7 @@ cdef class EntryTable:
     cdef PaxRow *add_pax(self) noexcept nogil
     cdef int add_string(self, const uint8_t *data, Py_ssize_t n, StrRef *out) noexcept nogil    # 0 ok, -1 no room
     cdef bytes string(self, StrRef ref)
+
+    cdef object entry(self, Py_ssize_t i)                   # the Entry of row i, which must exist
+    cdef int _take(self, bytes value, StrRef *out) except -1
+    cdef int _take_pax(self, list records) except -1
