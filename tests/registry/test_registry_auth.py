@@ -1,4 +1,4 @@
-"""Challenges answered, tokens kept and renewed, credentials kept to those they belong to (against the fake registry)."""
+"""Challenges answered, tokens kept and renewed, credentials kept to those they belong to."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -87,7 +87,10 @@ def test_one_token_serves_all_requests_for_its_scope():
         assert [r.status for r in reg.seen()].count(401) == 1
         s.put_blob(Descriptor.of(b"x", "y"), [b"x"])
         s.get_manifest("v1")
-        assert [r.query["scope"] for r in reg.seen("GET", "^/token")] == ["repository:app:pull", "repository:app:pull,push"]
+        assert [r.query["scope"] for r in reg.seen("GET", "^/token")] == [
+            "repository:app:pull",
+            "repository:app:pull,push",
+        ]
         s.close()
 
 
@@ -159,14 +162,18 @@ def test_a_token_refused_in_mid_job_is_renewed():
 def test_scopes_the_registry_asks_for_are_added_and_come_first():
     with FakeRegistry(auth="token") as reg:
         reg.add_image("app", "v1", [LAYER])
-        more = f'Bearer realm="{reg.url}/token",service="fake",scope="repository:app:pull repository:base:pull"'
+        more = (
+            f'Bearer realm="{reg.url}/token",service="fake",scope="repository:app:pull repository:base:pull"'
+        )
         reg.fail_next("GET", "/manifests/", status=401, headers={"WWW-Authenticate": more})
         s = store(reg)
         s.get_manifest("v1")
         assert reg.seen("GET", "^/token")[-1].target.count("scope=") == 2
         s.get_manifest("v1")
         assert len(reg.seen("GET", "^/token")) == 1
-        reg.fail_next("GET", "/manifests/", status=401, headers={"WWW-Authenticate": more.replace("base", "other")})
+        reg.fail_next(
+            "GET", "/manifests/", status=401, headers={"WWW-Authenticate": more.replace("base", "other")}
+        )
         s.get_manifest("v1")
         scopes = reg.seen("GET", "^/token")[-1].target.partition("?")[2].split("&scope=")[1:]
         assert [x.split("%3A")[1] for x in scopes] == ["app", "other", "base"]
@@ -215,7 +222,17 @@ def test_token_server_hiccups_are_tried_again():
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{}", b'{"token": 1}', b'{"token": ""}', b'{"token": "a\\r\\nX: y"}', b"<html>", b'{"token": "' + b"x" * 70000 + b'"}']
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"token": 1}',
+        b'{"token": ""}',
+        b'{"token": "a\\r\\nX: y"}',
+        b"<html>",
+        b'{"token": "' + b"x" * 70000 + b'"}',
+    ],
 )
 def test_answers_without_a_token_are_auth_or_registry_errors(body):
     with FakeRegistry(auth="token") as reg:
@@ -245,7 +262,15 @@ def test_odd_lives_are_taken_for_a_minute(expires):
 
 
 @pytest.mark.parametrize(
-    "challenge", ["", "Digest realm=x", 'Bearer service="x"', 'Bearer realm="ftp://x/"', 'Bearer realm="https://u:p@x/"', 'Bearer realm="/token",scope="x"']
+    "challenge",
+    [
+        "",
+        "Digest realm=x",
+        'Bearer service="x"',
+        'Bearer realm="ftp://x/"',
+        'Bearer realm="https://u:p@x/"',
+        'Bearer realm="/token",scope="x"',
+    ],
 )
 def test_challenges_that_cannot_be_met_are_errors(challenge):
     with FakeRegistry() as reg:
@@ -260,11 +285,17 @@ def test_challenges_that_cannot_be_met_are_errors(challenge):
 def test_basic_and_bearer_in_several_headers_prefer_bearer():
     with FakeRegistry(auth="token") as reg:
         reg.add_image("app", "v1", [LAYER])
-        both = ['Basic realm="b"', f'Bearer realm="{reg.url}/token",service="fake",scope="repository:app:pull"']
+        both = [
+            'Basic realm="b"',
+            f'Bearer realm="{reg.url}/token",service="fake",scope="repository:app:pull"',
+        ]
         reg.fail_next("GET", "/manifests/", status=401, headers={"WWW-Authenticate": both})
         s = store(reg)
         s.get_manifest("v1")
-        assert all(a is None or not a.startswith("Basic") for a in [r.headers["Authorization"] for r in reg.seen("GET", "/v2/")])
+        assert all(
+            a is None or not a.startswith("Basic")
+            for a in [r.headers["Authorization"] for r in reg.seen("GET", "/v2/")]
+        )
         s.close()
 
 
@@ -306,7 +337,9 @@ def test_credentials_do_not_follow_redirects_to_another_host():
         reg.add_image("app", "v1", [LAYER])
         s = store(reg)
         s.get_manifest("v1")
-        reg.fail_next("GET", "/blobs/", status=307, headers={"Location": f"http://127.0.0.1:{other.port}/blob?sig=x"})
+        reg.fail_next(
+            "GET", "/blobs/", status=307, headers={"Location": f"http://127.0.0.1:{other.port}/blob?sig=x"}
+        )
         with pytest.raises(Exception, match="fewer|ended"):
             b"".join(s.blob(LAYER_DESC).stream())
         assert len(other.requests) >= 1
@@ -318,7 +351,9 @@ def test_an_upload_location_elsewhere_gets_no_credentials():
     with FakeRegistry(auth="basic") as reg, Eavesdropper() as other:
         s = store(reg)
         data = b"data"
-        reg.fail_next("POST", "/uploads/", status=202, headers={"Location": f"http://127.0.0.1:{other.port}/up?sig=1"})
+        reg.fail_next(
+            "POST", "/uploads/", status=202, headers={"Location": f"http://127.0.0.1:{other.port}/up?sig=1"}
+        )
         s.put_blob(Descriptor.of(data, "x"), [data])
         (put,) = [r for r in other.requests if r.method == "PUT"]
         assert put.headers["Authorization"] is None and "sig=1&digest=sha256:" in put.target

@@ -95,7 +95,17 @@ def test_a_resume_that_ignores_the_range_skips_what_is_known(reg, store):
 
 
 @pytest.mark.parametrize(
-    "content_range", [None, "", "bytes 0-5/1000003", "bytes 999-2/1000003", "items 5-9/1", "bytes 300001-1000002/1000003", "bytes */1000003", "bytes 300000-99999999/1000003"]
+    "content_range",
+    [
+        None,
+        "",
+        "bytes 0-5/1000003",
+        "bytes 999-2/1000003",
+        "items 5-9/1",
+        "bytes 300001-1000002/1000003",
+        "bytes */1000003",
+        "bytes 300000-99999999/1000003",
+    ],
 )
 def test_a_resume_with_a_wrong_content_range_is_not_trusted(reg, store, content_range):
     path = "/app/sha256" if reg.storage else "/blobs/"
@@ -242,7 +252,9 @@ def test_what_is_kept_was_verified(reg, store):
         store.blob(DESC).read_at(5, 5)
 
 
-@pytest.mark.parametrize("content_range", [None, "bytes 0-9/1000003", "bytes 500-499/1000003", "bytes 500-6000/1000003"])
+@pytest.mark.parametrize(
+    "content_range", [None, "bytes 0-9/1000003", "bytes 500-499/1000003", "bytes 500-6000/1000003"]
+)
 def test_a_range_with_a_useless_content_range_counts_as_ignored(reg, store, content_range):
     path = "/app/sha256" if reg.storage else "/blobs/"
 
@@ -330,5 +342,3 @@ def test_digests_are_checked_before_they_become_paths(reg, store):
         with pytest.raises(Exception, match="digest"):
             list(store.blob(Descriptor("x", digest, 5)).stream())
     assert reg.requests == []
-
-

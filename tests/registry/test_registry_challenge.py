@@ -20,7 +20,7 @@ from accel.registry.challenge import Scope, covers, merge, parse_challenges, par
         (['Bearer realm="a", Basic realm="b"'], [("bearer", {"realm": "a"}), ("basic", {"realm": "b"})]),
         (['Negotiate, Basic realm="b"'], [("negotiate", {}), ("basic", {"realm": "b"})]),
         (['Negotiate YWJj==, Basic realm="b"'], [("negotiate", {}), ("basic", {"realm": "b"})]),
-        (['Negotiate', 'Basic realm="b"'], [("negotiate", {}), ("basic", {"realm": "b"})]),
+        (["Negotiate", 'Basic realm="b"'], [("negotiate", {}), ("basic", {"realm": "b"})]),
         (['Bearer realm="a",error="invalid_token"'], [("bearer", {"realm": "a", "error": "invalid_token"})]),
         # the first of two values counts
         (['Bearer realm="a",realm="b"'], [("bearer", {"realm": "a"})]),

@@ -27,21 +27,27 @@ def test_keys_are_hosts_in_any_spelling_docker_uses(key):
     assert config.credential_for("evil-r.io", "x/y") is None
 
 
-@pytest.mark.parametrize("key", ["https://index.docker.io/v1/", "docker.io", "index.docker.io", "registry-1.docker.io"])
+@pytest.mark.parametrize(
+    "key", ["https://index.docker.io/v1/", "docker.io", "index.docker.io", "registry-1.docker.io"]
+)
 def test_docker_hub_has_many_names(key):
     config = DockerConfig.parse({"auths": {key: auth("ada", "pw")}})
     assert config.credential_for("docker.io", "library/x") == Credential("ada", "pw")
 
 
 def test_the_longest_repository_prefix_wins():
-    config = DockerConfig.parse({"auths": {"r.io": auth("host", "1"), "r.io/a": auth("a", "2"), "r.io/a/b": auth("b", "3")}})
+    config = DockerConfig.parse(
+        {"auths": {"r.io": auth("host", "1"), "r.io/a": auth("a", "2"), "r.io/a/b": auth("b", "3")}}
+    )
     users = [config.credential_for("r.io", name).username for name in ("a/b/c", "a/b", "a/bc", "a", "z", "")]
     assert users == ["b", "b", "a", "a", "host", "host"]
 
 
 def test_plain_fields_and_tokens_are_read():
     entry = {"username": "u", "password": "p", "identitytoken": "id", "registrytoken": "reg"}
-    assert DockerConfig.parse({"auths": {"r": entry}}).credential_for("r", "") == Credential("u", "p", "id", "reg")
+    assert DockerConfig.parse({"auths": {"r": entry}}).credential_for("r", "") == Credential(
+        "u", "p", "id", "reg"
+    )
 
 
 def test_an_empty_entry_is_no_credential():
@@ -96,8 +102,13 @@ def helper(tmp_path, monkeypatch):
 
 
 def test_helpers_are_asked_for_the_host(helper, tmp_path):
-    helper("one", f'cat > {tmp_path}/asked; echo "$1" >> {tmp_path}/asked; echo \'{{"Username":"u","Secret":"s"}}\'')
-    config = DockerConfig.parse({"credHelpers": {"r.io:5000": "one"}, "auths": {"r.io:5000": auth("wrong", "wrong")}})
+    helper(
+        "one",
+        f'cat > {tmp_path}/asked; echo "$1" >> {tmp_path}/asked; echo \'{{"Username":"u","Secret":"s"}}\'',
+    )
+    config = DockerConfig.parse(
+        {"credHelpers": {"r.io:5000": "one"}, "auths": {"r.io:5000": auth("wrong", "wrong")}}
+    )
     assert config.credential_for("r.io:5000", "x") == Credential("u", "s")
     assert (tmp_path / "asked").read_text() == "r.io:5000get\n"
 
@@ -116,7 +127,15 @@ def test_what_the_store_does_not_know_is_looked_up_in_auths(helper):
     assert config.credential_for("other", "") is None
 
 
-@pytest.mark.parametrize("script", ["echo hush; exit 3", "echo hush", "echo '{\"Username\":\"hush\"}'", "echo '{\"Username\":1,\"Secret\":\"hush\"}'"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo hush; exit 3",
+        "echo hush",
+        'echo \'{"Username":"hush"}\'',
+        'echo \'{"Username":1,"Secret":"hush"}\'',
+    ],
+)
 def test_failing_helpers_are_named_and_not_quoted(helper, script):
     helper("bad", script)
     with pytest.raises(AuthError, match="docker-credential-bad") as raised:
@@ -156,7 +175,11 @@ def test_the_usual_places_of_credentials(environment, paths):
 
 
 def test_proxies_of_the_environment():
-    environment = {"HTTPS_PROXY": "http://big:1", "https_proxy": "http://small:1", "NO_PROXY": "a.io, .corp ,,"}
+    environment = {
+        "HTTPS_PROXY": "http://big:1",
+        "https_proxy": "http://small:1",
+        "NO_PROXY": "a.io, .corp ,,",
+    }
     assert environment_proxies(environment) == ({"https": "http://small:1"}, ("a.io", ".corp"))
     assert environment_proxies({"all_proxy": "http://p"})[0] == {"http": "http://p", "https": "http://p"}
     assert environment_proxies({}) == ({}, ())

@@ -111,7 +111,10 @@ def test_referrers_go_to_the_fallback_tag(open_registry):
     for kind in ("application/x.one", "application/x.two"):
         raw = manifest_bytes(subject=subject.to_json(), artifactType=kind)
         store.add_referrer(subject, store.put_manifest(raw, MediaType.OCI_MANIFEST))
-    assert [d.artifact_type for d in store.referrers(subject.digest)] == ["application/x.one", "application/x.two"]
+    assert [d.artifact_type for d in store.referrers(subject.digest)] == [
+        "application/x.one",
+        "application/x.two",
+    ]
     assert set(store.tags()) == {"v1", fallback_tag(subject.digest)}
     store.close()
 
@@ -125,7 +128,11 @@ def test_docker_and_list_types_survive(open_registry):
     child = store.put_manifest(raw, MediaType.DOCKER_MANIFEST, tag="docker")
     assert store.get_manifest("docker") == (child, raw)
     platform = {"platform": {"architecture": "amd64", "os": "linux"}}
-    listed = {"schemaVersion": 2, "mediaType": MediaType.DOCKER_LIST, "manifests": [child.to_json() | platform]}
+    listed = {
+        "schemaVersion": 2,
+        "mediaType": MediaType.DOCKER_LIST,
+        "manifests": [child.to_json() | platform],
+    }
     raw = json.dumps(listed).encode()
     assert store.get_manifest(store.put_manifest(raw, MediaType.DOCKER_LIST, tag="list").digest)[1] == raw
     assert store.get_manifest("list")[0].media_type == MediaType.DOCKER_LIST
@@ -174,7 +181,9 @@ def test_tokens_that_run_out_in_mid_job_are_renewed(token_registry, token_server
     token_server.life_s = 2 - LEEWAY_S
     token_server.told_life_s = 300
     given = Given({token_registry.host: ADA})
-    store = RegistryStore(f"{token_registry.host}/app:v1", token_registry.options(given, chunk_bytes=1_000_000))
+    store = RegistryStore(
+        f"{token_registry.host}/app:v1", token_registry.options(given, chunk_bytes=1_000_000)
+    )
 
     def slowly():
         for start in range(0, len(LAYER), 1_000_000):

@@ -61,7 +61,9 @@ class RawServer:
 
 def store_of(host, **changes):
     fixed = {"sleep": lambda s: None, "max_attempts": 2, "read_timeout_s": 0.4, "min_bytes_per_s": 1000}
-    return RegistryStore(f"{host}/app:v1", RegistryOptions(hosts={host: HostOptions(plain_http=True)}, **(fixed | changes)))
+    return RegistryStore(
+        f"{host}/app:v1", RegistryOptions(hosts={host: HostOptions(plain_http=True)}, **(fixed | changes))
+    )
 
 
 def forever(stop, *pieces, pause_s=0.0):
@@ -87,9 +89,15 @@ SCRIPTS = {
     "endless chunks": lambda stop: forever(
         stop, OK + b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b"x" * 65536 + b"\r\n"
     ),
-    "chunks of one byte": lambda stop: forever(stop, OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 999),
-    "endless chunk extension": lambda stop: forever(stop, OK + b"Transfer-Encoding: chunked\r\n\r\n1;", b"x" * 65536),
-    "endless trailers": lambda stop: forever(stop, OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n" * 999),
+    "chunks of one byte": lambda stop: forever(
+        stop, OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 999
+    ),
+    "endless chunk extension": lambda stop: forever(
+        stop, OK + b"Transfer-Encoding: chunked\r\n\r\n1;", b"x" * 65536
+    ),
+    "endless trailers": lambda stop: forever(
+        stop, OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n" * 999
+    ),
     "bad chunk size": lambda stop: [OK + b"Transfer-Encoding: chunked\r\n\r\n-5\r\nxxxxx"],
     "huge chunk size": lambda stop: [OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"f" * 30 + b"\r\nxxxxx"],
     "slow body": lambda stop: forever(stop, OK + b"Content-Length: 100000\r\n\r\n", b"x", pause_s=0.05),
@@ -99,9 +107,13 @@ SCRIPTS = {
     "words for a length": lambda stop: [OK + b"Content-Length: lots\r\n\r\nxxxxx"],
     "large document": lambda stop: forever(stop, OK + b"Content-Length: 999999999\r\n\r\n", b" " * 65536),
     "endless 401": lambda stop: forever(
-        stop, b"HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer realm=\"/t\"\r\nConnection: close\r\n\r\n", b"x" * 65536
+        stop,
+        b'HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer realm="/t"\r\nConnection: close\r\n\r\n',
+        b"x" * 65536,
     ),
-    "endless error": lambda stop: forever(stop, b"HTTP/1.1 500 No\r\nConnection: close\r\n\r\n", b"x" * 65536),
+    "endless error": lambda stop: forever(
+        stop, b"HTTP/1.1 500 No\r\nConnection: close\r\n\r\n", b"x" * 65536
+    ),
     "status 999": lambda stop: [b"HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n"],
     "HTTP/0.9": lambda stop: [b"<html>hello</html>"],
     "newline in a location": lambda stop: [
@@ -144,7 +156,9 @@ def test_a_drip_of_bytes_is_a_broken_connection_that_is_resumed():
         s = RegistryStore(f"{reg.host}/app", reg.options(read_timeout_s=0.5, min_bytes_per_s=5000))
         assert b"".join(s.blob(Descriptor.of(data, "x")).stream(10)) == data
         assert len(reg.seen("GET", "/blobs/")) == 2
-        assert int(reg.seen("GET", "/blobs/")[1].headers["Range"].removeprefix("bytes=").partition("-")[0]) > 0
+        assert (
+            int(reg.seen("GET", "/blobs/")[1].headers["Range"].removeprefix("bytes=").partition("-")[0]) > 0
+        )
         s.close()
 
 
@@ -163,7 +177,9 @@ def test_a_slow_reader_is_not_taken_for_a_slow_sender():
 
 def test_an_unpacked_document_is_bounded_even_when_its_length_is_not_told():
     with FakeRegistry() as reg:
-        reg.fail_next("GET", status=200, body=b" " * 9_000_000, headers={"Content-Length": None, "Connection": "close"})
+        reg.fail_next(
+            "GET", status=200, body=b" " * 9_000_000, headers={"Content-Length": None, "Connection": "close"}
+        )
         s = RegistryStore(f"{reg.host}/app", reg.options())
         with pytest.raises((LimitError, RegistryError)):
             s.get_manifest("v1")

@@ -27,7 +27,10 @@ CONFIG_JSON = {"mediaType": MediaType.OCI_EMPTY, "digest": digest_of(CONFIG), "s
 
 def manifest_bytes(**more):
     # odd blanks: the bytes must survive as they are
-    return json.dumps({"schemaVersion": 2, "config": CONFIG_JSON, "layers": []} | more, indent=3).encode() + b"\n"
+    return (
+        json.dumps({"schemaVersion": 2, "config": CONFIG_JSON, "layers": []} | more, indent=3).encode()
+        + b"\n"
+    )
 
 
 @pytest.fixture
@@ -59,7 +62,9 @@ def test_without_a_tag_a_manifest_is_put_by_digest(reg, store):
 def test_indexes_are_manifests_too(reg, store):
     child = store.put_manifest(manifest_bytes(), MediaType.OCI_MANIFEST)
     for media_type in (MediaType.OCI_INDEX, MediaType.DOCKER_LIST):
-        raw = json.dumps({"schemaVersion": 2, "mediaType": media_type, "manifests": [child.to_json()]}).encode()
+        raw = json.dumps(
+            {"schemaVersion": 2, "mediaType": media_type, "manifests": [child.to_json()]}
+        ).encode()
         store.put_manifest(raw, media_type, tag="all")
         assert store.get_manifest("all") == (Descriptor.of(raw, media_type), raw)
 
@@ -69,21 +74,33 @@ def test_all_four_types_are_accepted_in_every_request(reg, store):
     store.get_manifest("v1")
     store.has_manifest("v1")
     for r in reg.seen("GET") + reg.seen("HEAD"):
-        for kind in (MediaType.OCI_MANIFEST, MediaType.OCI_INDEX, MediaType.DOCKER_MANIFEST, MediaType.DOCKER_LIST):
+        for kind in (
+            MediaType.OCI_MANIFEST,
+            MediaType.OCI_INDEX,
+            MediaType.DOCKER_MANIFEST,
+            MediaType.DOCKER_LIST,
+        ):
             assert kind in r.headers["Accept"]
 
 
 def test_content_type_parameters_do_not_matter(reg, store):
     raw = manifest_bytes()
     store.put_manifest(raw, MediaType.OCI_MANIFEST, tag="v1")
-    for kind in (f"{MediaType.OCI_MANIFEST}; charset=utf-8", "application/json", "text/plain", MediaType.OCI_MANIFEST.upper()):
+    for kind in (
+        f"{MediaType.OCI_MANIFEST}; charset=utf-8",
+        "application/json",
+        "text/plain",
+        MediaType.OCI_MANIFEST.upper(),
+    ):
         reg.fail_next("GET", edit=lambda answer, kind=kind: answer.headers.update({"Content-Type": kind}))
         assert store.get_manifest("v1")[0].media_type == MediaType.OCI_MANIFEST
 
 
 def test_a_type_that_contradicts_the_body_is_refused(reg, store):
     store.put_manifest(manifest_bytes(mediaType=MediaType.OCI_MANIFEST), MediaType.OCI_MANIFEST, tag="v1")
-    reg.fail_next("GET", edit=lambda answer: answer.headers.update({"Content-Type": MediaType.DOCKER_MANIFEST}))
+    reg.fail_next(
+        "GET", edit=lambda answer: answer.headers.update({"Content-Type": MediaType.DOCKER_MANIFEST})
+    )
     with pytest.raises(FormatError, match="mediaType"):
         store.get_manifest("v1")
 
@@ -104,7 +121,9 @@ def test_other_bytes_than_the_digest_says_are_refused(reg, store):
 def test_a_digest_header_that_means_nothing_is_ignored(reg, store):
     store.put_manifest(manifest_bytes(), MediaType.OCI_MANIFEST, tag="v1")
     for value in (None, "", "md5:0", "garbage"):
-        reg.fail_next("GET", edit=lambda answer, value=value: answer.headers.update({"Docker-Content-Digest": value}))
+        reg.fail_next(
+            "GET", edit=lambda answer, value=value: answer.headers.update({"Docker-Content-Digest": value})
+        )
         store.get_manifest("v1")
 
 
@@ -170,7 +189,9 @@ def test_schema_1_is_refused_in_words(reg, store):
         store.get_manifest("v1")
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"\x00" * 100, b"[" * 100_000, b'{"schemaVersion":2}', b'{"a":1,"a":2}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b"\x00" * 100, b"[" * 100_000, b'{"schemaVersion":2}', b'{"a":1,"a":2}']
+)
 def test_what_is_no_manifest_is_a_format_error(reg, store, body):
     reg.fail_next("GET", status=200, body=body, headers={"Content-Type": MediaType.OCI_MANIFEST})
     with pytest.raises(FormatError):
@@ -178,7 +199,9 @@ def test_what_is_no_manifest_is_a_format_error(reg, store, body):
 
 
 def test_a_web_page_is_told_as_such(reg, store):
-    reg.fail_next("GET", status=200, body=b"<html>log in</html>", headers={"Content-Type": "text/html; charset=utf-8"})
+    reg.fail_next(
+        "GET", status=200, body=b"<html>log in</html>", headers={"Content-Type": "text/html; charset=utf-8"}
+    )
     with pytest.raises(RegistryError, match="web page"):
         store.get_manifest("v1")
 
@@ -236,7 +259,9 @@ def test_what_is_no_list_of_tags_is_an_error(reg, store, body):
         store.tags()
 
 
-@pytest.mark.parametrize("links", [lambda n: f"/v2/app/tags/list?next={n}", lambda n: "/v2/app/tags/list?n=1000"])
+@pytest.mark.parametrize(
+    "links", [lambda n: f"/v2/app/tags/list?next={n}", lambda n: "/v2/app/tags/list?n=1000"]
+)
 def test_pages_without_end_are_cut(reg, store, links):
     count = iter(range(10**6))
 
@@ -251,7 +276,10 @@ def test_pages_without_end_are_cut(reg, store, links):
 
 
 def test_a_next_page_elsewhere_is_not_asked_for(reg, store):
-    reg.fail_next("GET", edit=lambda answer: answer.headers.update({"Link": f'<http://{reg.storage_host}/x>; rel="next"'}))
+    reg.fail_next(
+        "GET",
+        edit=lambda answer: answer.headers.update({"Link": f'<http://{reg.storage_host}/x>; rel="next"'}),
+    )
     with pytest.raises(RegistryError, match="another host"):
         store.tags()
     assert reg.seen(server="storage") == []
@@ -278,7 +306,9 @@ def test_link_headers(links, target):
 
 
 def referrer_of(subject, kind, **more):
-    return manifest_bytes(mediaType=MediaType.OCI_MANIFEST, subject=subject.to_json(), artifactType=kind, **more)
+    return manifest_bytes(
+        mediaType=MediaType.OCI_MANIFEST, subject=subject.to_json(), artifactType=kind, **more
+    )
 
 
 def put_referrer(store, subject, kind, **more):
@@ -297,7 +327,9 @@ def test_referrers_are_found_again(reg, store, mode):
     put_referrer(store, subject, "application/x.two")  # the same again
     found = {d.digest: d for d in store.referrers(subject.digest)}
     assert set(found) == {one.digest, two.digest}
-    assert found[one.digest].artifact_type == "application/x.one" and found[one.digest].annotations == {"k": "v"}
+    assert found[one.digest].artifact_type == "application/x.one" and found[one.digest].annotations == {
+        "k": "v"
+    }
     assert [d.digest for d in store.referrers(subject.digest, "application/x.two")] == [two.digest]
     assert store.referrers(subject.digest, "application/x.none") == []
     tag = fallback_tag(subject.digest)
@@ -367,7 +399,9 @@ def test_threads_of_one_client_do_not_lose_updates(reg, store):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(4)))
     assert len(store.referrers(subject.digest)) == 12
-    assert len([r for r in reg.seen("PUT", "manifests/sha256-")]) == 12  # no update was lost and written again
+    assert (
+        len([r for r in reg.seen("PUT", "manifests/sha256-")]) == 12
+    )  # no update was lost and written again
     client.close()
 
 
@@ -389,7 +423,16 @@ def test_pages_of_referrers_are_joined(reg, store):
     assert len(store.referrers(subject.digest)) == 5
 
 
-@pytest.mark.parametrize("body", [b"no", b"{}", b"[]", b'{"schemaVersion":2,"manifests":[{"digest":"x"}]}', b'{"schemaVersion":2,"manifests":7}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"no",
+        b"{}",
+        b"[]",
+        b'{"schemaVersion":2,"manifests":[{"digest":"x"}]}',
+        b'{"schemaVersion":2,"manifests":7}',
+    ],
+)
 def test_a_broken_list_of_referrers_is_an_error(reg, store, body):
     reg.fail_next("GET", "/referrers/", status=200, body=body, headers={"Content-Type": MediaType.OCI_INDEX})
     with pytest.raises(RegistryError, match="referrers of"):
@@ -406,7 +449,11 @@ def test_a_registry_that_refuses_subjects_says_so():
     with FakeRegistry() as reg:  # Quay
         reg.add_blob("app", CONFIG)
         s = RegistryStore(f"{reg.host}/app", reg.options())
-        reg.fail_next("PUT", status=400, body=b'{"errors":[{"code":"MANIFEST_INVALID","message":"unknown field subject"}]}')
+        reg.fail_next(
+            "PUT",
+            status=400,
+            body=b'{"errors":[{"code":"MANIFEST_INVALID","message":"unknown field subject"}]}',
+        )
         with pytest.raises(RegistryError, match="MANIFEST_INVALID"):
             s.put_manifest(referrer_of(Descriptor.of(b"x", "y"), "a/b"), MediaType.OCI_MANIFEST)
         s.close()

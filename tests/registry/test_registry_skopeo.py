@@ -25,7 +25,12 @@ def skopeo(tmp_path_factory):
     policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
 
     def run(*args):
-        environment = {"HOME": str(home), "PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": str(home), "TMPDIR": str(home)}
+        environment = {
+            "HOME": str(home),
+            "PATH": "/usr/bin:/bin",
+            "XDG_RUNTIME_DIR": str(home),
+            "TMPDIR": str(home),
+        }
         done = subprocess.run(
             [program, "--policy", str(policy), *map(str, args)],
             env=environment, capture_output=True, text=True, timeout=100, check=False,
@@ -91,9 +96,22 @@ def test_skopeo_reads_what_we_push_and_we_read_what_it_pushes(request, skopeo, t
     registry = request.getfixturevalue(kind)
     ours = RegistryStore(f"{registry.host}/skopeo/ours:v1", registry.options(chunk_bytes=1000))
     raw = push(ours, "v1")
-    assert skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{registry.host}/skopeo/ours:v1").encode() == raw
-    skopeo("copy", "--src-tls-verify=false", f"docker://{registry.host}/skopeo/ours:v1", f"oci:{tmp_path}/layout:v1")
-    skopeo("copy", "--dest-tls-verify=false", f"oci:{tmp_path}/layout:v1", f"docker://{registry.host}/skopeo/theirs:v2")
+    assert (
+        skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{registry.host}/skopeo/ours:v1").encode()
+        == raw
+    )
+    skopeo(
+        "copy",
+        "--src-tls-verify=false",
+        f"docker://{registry.host}/skopeo/ours:v1",
+        f"oci:{tmp_path}/layout:v1",
+    )
+    skopeo(
+        "copy",
+        "--dest-tls-verify=false",
+        f"oci:{tmp_path}/layout:v1",
+        f"docker://{registry.host}/skopeo/theirs:v2",
+    )
     theirs = RegistryStore(f"{registry.host}/skopeo/theirs:v2", registry.options())
     assert read(theirs, "v2") == read(ours, "v1")
     listed = json.loads(skopeo("list-tags", "--tls-verify=false", f"docker://{registry.host}/skopeo/theirs"))
@@ -120,7 +138,12 @@ def test_docker_schema_2_from_skopeo_is_kept_as_it_is(skopeo, tmp_path, open_reg
     for d in (manifest.config, *manifest.layers):
         assert copy.mount_blob(d, docker)
     copy.put_manifest(raw, descriptor.media_type, tag="v1")
-    skopeo("copy", "--src-tls-verify=false", f"docker://{open_registry.host}/skopeo/copy:v1", f"dir:{tmp_path}/copy")
+    skopeo(
+        "copy",
+        "--src-tls-verify=false",
+        f"docker://{open_registry.host}/skopeo/copy:v1",
+        f"dir:{tmp_path}/copy",
+    )
     ours.close()
     docker.close()
 

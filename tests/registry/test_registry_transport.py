@@ -14,7 +14,9 @@ from support.registry_tls import certificate_authority, issued_by, server_contex
 
 
 def manifest_of(reg, **hosts):
-    s = RegistryStore(f"{reg.host}/app:v1", reg.options(hosts={reg.host: HostOptions(**hosts)} if hosts else {}))
+    s = RegistryStore(
+        f"{reg.host}/app:v1", reg.options(hosts={reg.host: HostOptions(**hosts)} if hosts else {})
+    )
     try:
         return s.get_manifest("v1")
     finally:
@@ -50,7 +52,9 @@ def test_a_ca_bundle_named_for_the_host_makes_it_trusted(tls_reg, ca_bundle):
 
 def test_insecure_counts_only_for_the_host_it_names(tls_reg):
     manifest_of(tls_reg, insecure=True)
-    options = tls_reg.options(hosts={"127.0.0.1": HostOptions(insecure=True), "other": HostOptions(insecure=True)})
+    options = tls_reg.options(
+        hosts={"127.0.0.1": HostOptions(insecure=True), "other": HostOptions(insecure=True)}
+    )
     with pytest.raises(RegistryError, match="not trusted"):
         RegistryStore(f"{tls_reg.host}/app:v1", options).get_manifest("v1")
 
@@ -67,7 +71,11 @@ def test_a_client_certificate_is_shown_to_those_who_ask(tmp_path, authority, ca_
 
 def test_tls_files_that_cannot_be_loaded_are_config_errors(tls_reg, tmp_path):
     (tmp_path / "broken").write_text("no certificate")
-    for bad in ({"ca_bundle": "/nowhere"}, {"ca_bundle": str(tmp_path / "broken")}, {"client_cert": "/nowhere"}):
+    for bad in (
+        {"ca_bundle": "/nowhere"},
+        {"ca_bundle": str(tmp_path / "broken")},
+        {"client_cert": "/nowhere"},
+    ):
         with pytest.raises(ConfigError):
             manifest_of(tls_reg, **bad)
     with pytest.raises(ConfigError):
@@ -101,7 +109,9 @@ def closed_port() -> int:
 def test_a_refused_connection_is_tried_again_then_named():
     sleeps: list[float] = []
     host = f"127.0.0.1:{closed_port()}"
-    options = RegistryOptions(hosts={host: HostOptions(plain_http=True)}, sleep=sleeps.append, jitter=lambda: 0.0)
+    options = RegistryOptions(
+        hosts={host: HostOptions(plain_http=True)}, sleep=sleeps.append, jitter=lambda: 0.0
+    )
     with pytest.raises(TransientError, match=f"no connection to http://{host}.*ECONNREFUSED"):
         RegistryStore(f"{host}/app:v1", options).get_manifest("v1")
     assert sleeps == [0.25, 0.5, 1, 2, 4]
@@ -182,14 +192,18 @@ def test_jitter_spreads_clients():
 def test_redirects_are_followed_but_not_for_ever(reg):
     digest = reg.add_image("app", "v1", [b"x"])
     for status in (301, 302, 303, 307, 308):
-        reg.fail_next("GET", "/manifests/v1", status=status, headers={"Location": f"/v2/app/manifests/{digest}"})
+        reg.fail_next(
+            "GET", "/manifests/v1", status=status, headers={"Location": f"/v2/app/manifests/{digest}"}
+        )
         assert manifest_of(reg)[0].digest == digest
     reg.fail_next("GET", "/manifests/v1", status=307, headers={"Location": "/v2/app/manifests/v1"}, times=99)
     with pytest.raises(RegistryError, match="more than 5 redirects"):
         manifest_of(reg)
 
 
-@pytest.mark.parametrize("location", ["ftp://x/", "http://u:p@127.0.0.1/", "/a\tb", "http://[::1", "x" * 20000])
+@pytest.mark.parametrize(
+    "location", ["ftp://x/", "http://u:p@127.0.0.1/", "/a\tb", "http://[::1", "x" * 20000]
+)
 def test_redirects_to_nonsense_are_errors(reg, location):
     reg.fail_next("GET", "/manifests/", status=307, headers={"Location": location}, times=9)
     with pytest.raises(RegistryError):
@@ -246,7 +260,12 @@ def test_proxies_are_used_except_where_told():
     from accel.registry.urls import Origin
 
     transport = Transport(options)
-    for url, used in [("http://x.corp", False), ("http://xcorp", True), ("http://127.0.0.1:5", False), ("https://a.io", False)]:
+    for url, used in [
+        ("http://x.corp", False),
+        ("http://xcorp", True),
+        ("http://127.0.0.1:5", False),
+        ("https://a.io", False),
+    ]:
         assert (transport._proxy(Origin.of(url)) is not None) is used
     proxy.close()
 
@@ -274,5 +293,3 @@ def test_threads_may_share_a_store(reg):
         t.join()
     assert wrong == [] and len(reg.requests) == 80
     s.close()
-
-

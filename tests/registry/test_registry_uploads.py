@@ -68,7 +68,9 @@ def test_requests_say_how_long_they_are(reg, put):
             assert int(r.headers["Content-Length"]) == len(r.body)
     patches = reg.seen("PATCH")
     starts = list(range(0, len(DATA), CHUNK)) if put.way == "once" else []
-    assert [r.headers["Content-Range"] for r in patches] == [f"{s}-{min(s + CHUNK, len(DATA)) - 1}" for s in starts]
+    assert [r.headers["Content-Range"] for r in patches] == [
+        f"{s}-{min(s + CHUNK, len(DATA)) - 1}" for s in starts
+    ]
 
 
 @pytest.mark.parametrize("locations", ["relative", "absolute"])
@@ -111,7 +113,10 @@ def test_errors_of_the_source_come_through_and_cancel_the_upload(reg, store):
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-@pytest.mark.parametrize("fault", [{"status": 503}, {"status": 429, "retry_after": 1}, {"drop": True}, {"status": 503, "after": True}])
+@pytest.mark.parametrize(
+    "fault",
+    [{"status": 503}, {"status": 429, "retry_after": 1}, {"drop": True}, {"status": 503, "after": True}],
+)
 def test_failed_requests_are_repeated(reg, put, method, fault):
     reg.fail_next(method, "/uploads/", times=2, **fault)
     put()
@@ -127,7 +132,14 @@ def fail_nth(reg, n, **fault):
 
 @pytest.mark.parametrize(
     "fault",
-    [{"status": 503}, {"status": 429}, {"drop": True}, {"take": 12_345}, {"status": 503, "after": True}, {"drop": True, "after": True}],
+    [
+        {"status": 503},
+        {"status": 429},
+        {"drop": True},
+        {"take": 12_345},
+        {"status": 503, "after": True},
+        {"drop": True, "after": True},
+    ],
 )
 @pytest.mark.parametrize("nth", [0, 3, 4])
 def test_a_chunk_is_resumed_from_the_offset_reached(reg, store, fault, nth):
@@ -259,7 +271,9 @@ def test_any_refusal_of_a_mount_is_a_no(reg, store, status):
 def test_a_mount_asks_for_both_repositories():
     with FakeRegistry(auth="token") as reg:
         reg.add_blob("base", DATA)
-        client = RegistryClient(reg.host, reg.options(credentials=Given({reg.host: Credential("ada", "lovelace:1")})))
+        client = RegistryClient(
+            reg.host, reg.options(credentials=Given({reg.host: Credential("ada", "lovelace:1")}))
+        )
         source = RegistryStore(f"{reg.host}/base", client=client)
         target = RegistryStore(f"{reg.host}/app", client=client)
         assert target.mount_blob(DESC, source)

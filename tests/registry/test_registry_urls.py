@@ -64,8 +64,8 @@ def test_queries_are_added_to_and_kept():
 @pytest.mark.parametrize(
     "host",
     [
-        "localhost", "LOCALHOST.", "a.localhost", "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "10.1.2.3",
-        "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "::1", "::", "fe80::1", "fe80::1%eth0",
+        "localhost", "LOCALHOST.", "a.localhost", "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1",
+        "10.1.2.3",         "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "::1", "::", "fe80::1", "fe80::1%eth0",
         "fd00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
     ],
 )  # fmt: skip
@@ -73,7 +73,9 @@ def test_private_addresses_are_known_in_all_spellings(host):
     assert is_private(host)
 
 
-@pytest.mark.parametrize("host", ["example.com", "8.8.8.8", "2606:4700::1111", "10.example.com", "registry", "localhost.io"])
+@pytest.mark.parametrize(
+    "host", ["example.com", "8.8.8.8", "2606:4700::1111", "10.example.com", "registry", "localhost.io"]
+)
 def test_public_names_and_addresses_are_not_private(host):
     assert not is_private(host)
 
@@ -107,7 +109,17 @@ def test_refusals_carry_status_code_and_words_but_no_secrets():
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"null", b"[]", b'{"errors":{}}', b'{"errors":[1,{}]}', b"\xff" * 999, b"[" * 50000, b'{"errors":[{"code":[]}]}']
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'{"errors":{}}',
+        b'{"errors":[1,{}]}',
+        b"\xff" * 999,
+        b"[" * 50000,
+        b'{"errors":[{"code":[]}]}',
+    ],
 )
 def test_any_error_body_becomes_an_error(body):
     assert refusal("x", 500, {"Content-Type": "text/plain"}, body).temporary

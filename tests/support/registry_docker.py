@@ -1,7 +1,7 @@
 """Starts the real ``docker-registry`` (distribution 2.8, Debian package docker-registry) on loopback.
 
-    with DockerRegistry(tmp_path) as registry:                                  # or DockerRegistry(tmp_path, users={...})
-        RegistryStore(f"{registry.host}/app:v1", registry.options())
+with DockerRegistry(tmp_path) as registry:  # or with users={...}, or tokens=TokenServer(...)
+    RegistryStore(f"{registry.host}/app:v1", registry.options())
 """
 
 import json
@@ -69,7 +69,9 @@ class DockerRegistry:
 
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen([self._program, "serve", str(self._config)], stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                [self._program, "serve", str(self._config)], stdout=log, stderr=log
+            )
         deadline = time.monotonic() + _START_S
         while True:
             text = self._log.read_text(errors="replace")
@@ -100,6 +102,8 @@ def _htpasswd(folder: Path, users: Mapping[str, str]) -> Path:
     import bcrypt
 
     path = folder / "htpasswd"
-    lines = [f"{user}:{bcrypt.hashpw(word.encode(), bcrypt.gensalt(4)).decode()}\n" for user, word in users.items()]
+    lines = [
+        f"{user}:{bcrypt.hashpw(word.encode(), bcrypt.gensalt(4)).decode()}\n" for user, word in users.items()
+    ]
     path.write_text("".join(lines))
     return path

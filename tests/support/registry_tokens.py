@@ -81,7 +81,11 @@ class TokenServer:
             "jti": secrets.token_hex(8),
             "access": access,
         }
-        header = {"typ": "JWT", "alg": "RS256", "x5c": [base64.b64encode(self._identity.certificate_der).decode()]}
+        header = {
+            "typ": "JWT",
+            "alg": "RS256",
+            "x5c": [base64.b64encode(self._identity.certificate_der).decode()],
+        }
         signed = f"{_part(header)}.{_part(claims)}".encode()
         signature = self._identity.key.sign(signed, padding.PKCS1v15(), hashes.SHA256())
         return f"{signed.decode()}.{_base64(signature)}"

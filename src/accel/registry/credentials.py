@@ -119,7 +119,9 @@ class DockerConfig:
         store = value.get("credsStore") or None
         if not isinstance(auths, dict) or not isinstance(helpers, dict) or not isinstance(store, str | None):
             raise ConfigError(f"{name}: auths and credHelpers must be objects, credsStore a name")
-        parsed = {_plain_key(key): _entry(entry, f"{name}: {_plain_key(key)}") for key, entry in auths.items()}
+        parsed = {
+            _plain_key(key): _entry(entry, f"{name}: {_plain_key(key)}") for key, entry in auths.items()
+        }
         for helper in (*helpers.values(), *([store] if store else [])):
             if not isinstance(helper, str) or not _HELPER_NAME.fullmatch(helper):
                 raise ConfigError(f"{name}: not the name of a credential helper: {helper!r}")
@@ -130,7 +132,9 @@ class DockerConfig:
         for key in _keys(host, repository):
             if helper := self.cred_helpers.get(key):
                 return _from_helper(helper, _HUB_KEY if key == "docker.io" else key)
-        if self.creds_store and (found := _from_helper(self.creds_store, _HUB_KEY if host == "docker.io" else host)):
+        if self.creds_store and (
+            found := _from_helper(self.creds_store, _HUB_KEY if host == "docker.io" else host)
+        ):
             return found
         for key in _keys(host, repository):
             if (known := self.auths.get(key)) is not None and known != Credential():

@@ -24,12 +24,16 @@ class Manifests:
         """
         path = _path(ref)
         name = f"{self._repository.label}: manifest {ref}"
-        response, raw = self._repository.document(path, what=f"manifest {ref}", headers={"Accept": MANIFEST_ACCEPT})
+        response, raw = self._repository.document(
+            path, what=f"manifest {ref}", headers={"Accept": MANIFEST_ACCEPT}
+        )
         claimed = ref if ":" in ref else _claimed_digest(response)
         if claimed is not None:
             _check(raw, claimed, name)
         if response.media_type == "text/html":
-            raise RegistryError(f"{response.what}: the registry answers with a web page", status=response.status)
+            raise RegistryError(
+                f"{response.what}: the registry answers with a web page", status=response.status
+            )
         try:
             parsed = parse_manifest(raw, response.media_type, max_bytes=len(raw))
         except FormatError as error:

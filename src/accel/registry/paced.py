@@ -61,7 +61,13 @@ class _PacedReader(io.RawIOBase):
 
 class _PacedResponse(http.client.HTTPResponse):
     def __init__(
-        self, sock: socket.socket, debuglevel: int = 0, method: str | None = None, url: str | None = None, *, min_rate: int
+        self,
+        sock: socket.socket,
+        debuglevel: int = 0,
+        method: str | None = None,
+        url: str | None = None,
+        *,
+        min_rate: int,
     ) -> None:
         super().__init__(sock, debuglevel, method, url)
         raw: io.RawIOBase = self.fp.detach()

@@ -77,7 +77,11 @@ class Response:
                 if self._meter:
                     self._meter.add(len(chunk))
                 yield chunk
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:  # ValueError: a chunk of -5 bytes
+        except (
+            urllib3.exceptions.HTTPError,
+            OSError,
+            ValueError,
+        ) as error:  # ValueError: a chunk of -5 bytes
             raise TransientError(f"{self.what}: the connection broke: {_kind(error)}") from error
         finally:
             self.close()
@@ -99,13 +103,15 @@ class Response:
         return b"".join(parts)
 
     def document(self, max_bytes: int) -> bytes:
-        """The whole body with a ``gzip`` or ``deflate`` content coding undone, which no one asked for but some apply."""
+        """The whole body; a ``gzip`` or ``deflate`` coding, which no one asked for but some apply, is undone."""
         raw = self.body(max_bytes)
         coding = self.headers.get("Content-Encoding", "").strip().lower()
         if coding in ("", "identity"):
             return raw
         if coding not in ("gzip", "x-gzip", "deflate"):
-            raise RegistryError(f"{self.what}: the answer has the content coding {coding[:40]!r}, which was not asked for")
+            raise RegistryError(
+                f"{self.what}: the answer has the content coding {coding[:40]!r}, which was not asked for"
+            )
         decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
         try:
             plain = decoder.decompress(raw, max_bytes + 1)

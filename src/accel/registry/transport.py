@@ -118,7 +118,9 @@ class Transport:
             url = join(url, location)
             target = Origin.of(url)
             if not self.may_use(target, origin):
-                raise RegistryError(f"{what}: {origin} redirects to {target}, which is not allowed unless that host is named")
+                raise RegistryError(
+                    f"{what}: {origin} redirects to {target}, which is not allowed unless that host is named"
+                )
             if target != origin:
                 sent = {k: v for k, v in sent.items() if k.lower() not in ("authorization", "cookie")}
             _LOG.debug("%s: redirected from %s to %s", what, origin, target)
@@ -179,7 +181,9 @@ class Transport:
                 if named is not None and named.client_cert:
                     context.load_cert_chain(named.client_cert, named.client_key)
             except (OSError, ssl.SSLError) as error:
-                raise ConfigError(f"cannot load TLS files ({error.strerror or type(error).__name__})") from error
+                raise ConfigError(
+                    f"cannot load TLS files ({error.strerror or type(error).__name__})"
+                ) from error
             if named is not None and named.insecure:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
@@ -239,7 +243,9 @@ def _tls_failure(error: ssl.SSLError, origin: Origin, what: str) -> RegistryErro
             "name a CA bundle for this host, or name it insecure"
         )
     if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"):
-        return RegistryError(f"{what}: {origin.name} does not speak TLS; if it speaks plain HTTP, name it for plain HTTP")
+        return RegistryError(
+            f"{what}: {origin.name} does not speak TLS; if it speaks plain HTTP, name it for plain HTTP"
+        )
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return TransientError(f"{what}: {origin.name} ended the TLS connection")
     return RegistryError(f"{what}: TLS with {origin.name} failed: {reason}")
