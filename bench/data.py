@@ -1,7 +1,7 @@
 """Layers to measure on: tars of this machine's own trees, compressed by the encoders images come from, kept in a cache.
 
-Made once in ``bench/cache`` (or ``ACCEL_BENCH_CACHE``); delete it to make them anew. Order and metadata are fixed, so the
-same machine gives the same bytes.
+Made once in ``bench/cache`` (or ``ACCEL_BENCH_CACHE``); delete it to make them anew. Order and metadata are fixed, so
+the same machine gives the same bytes.
 """
 
 import io
@@ -25,7 +25,6 @@ START_TREES = ("usr/bin", "usr/sbin", "usr/lib/x86_64-linux-gnu", "usr/lib/aarch
                "usr/lib/python3.13", "usr/lib/python3", "usr/share/perl", "usr/share/perl5", "etc")  # fmt: skip
 FULL_BYTES, TINY_BYTES = 300_000_000, 3_000_000
 START_BYTES = 700_000_000
-BIGGEST_FILE = 60_000_000
 
 # Name -> command that compresses standard input to standard output.
 ENCODERS: dict[str, list[str]] = {
@@ -110,7 +109,7 @@ def write_tar(path: Path, trees: tuple[str, ...], limit: int) -> None:
         for i, tree in enumerate(present):
             share = (limit - written) // (len(present) - i)
             for entry in walk(Path("/", tree)):
-                size = add(out, entry)
+                size = add(out, entry, limit // 8)
                 written += size
                 share -= size
                 if share <= 0:
@@ -128,8 +127,8 @@ def walk(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def add(out: tarfile.TarFile, path: Path) -> int:
-    """Bytes added to the tar for ``path``; 0 if it is left out."""
+def add(out: tarfile.TarFile, path: Path, biggest: int) -> int:
+    """Bytes added to the tar for ``path``; 0 if it is left out, as files over ``biggest`` bytes are."""
     info = out.gettarinfo(str(path), arcname=str(path).lstrip("/"))
     if info.type == tarfile.LNKTYPE:    # as a file of its own: its other name may be elsewhere
         info.type, info.size, info.linkname = tarfile.REGTYPE, path.stat().st_size, ""
@@ -138,7 +137,7 @@ def add(out: tarfile.TarFile, path: Path) -> int:
     if not info.isfile():
         out.addfile(info)
         return 512
-    if info.size > BIGGEST_FILE or not os.access(path, os.R_OK):
+    if info.size > biggest or not os.access(path, os.R_OK):
         return 0
     data = path.read_bytes()
     info.size = len(data)

@@ -1,7 +1,7 @@
 """How much memory does the scan of a large layer take?
 
-Each measurement is a process of its own: peak resident set, less what it was when the modules had been imported. The layer is a real one
-over and over, as members of one gzip file, so it has as many entries as its size suggests.
+Each measurement is a process of its own: peak resident set, less what it was when the modules had been imported. The
+layer is a real one over and over, as members of one gzip file, so it has as many entries as its size suggests.
 """
 
 import gzip

@@ -1,9 +1,9 @@
 """How fast is the scan of a layer, beside what others need for a part of it?
 
-Ours: container, inflate, CRC, tar entries and checkpoints with their windows; then with the SHA-256 of blob and spans; then
-with that of the uncompressed bytes too. Theirs: inflate and CRC (decoders), or that and checkpoints (index builders). One
-process, calls interleaved, CPU time of all threads, medians. The baseline is libdeflate with a buffer ready for all of the
-output, which checks the CRC and does nothing else.
+Ours: container, inflate, CRC, tar entries and checkpoints with their windows; then with the SHA-256 of blob and
+spans; then with that of the uncompressed bytes too. Theirs: inflate and CRC (decoders), or that and checkpoints
+(index builders). One process, calls interleaved, CPU time of all threads, medians. The baseline is libdeflate with a
+buffer ready for all of the output, which checks the CRC and does nothing else.
 """
 
 from collections.abc import Iterator

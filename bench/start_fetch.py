@@ -1,8 +1,9 @@
 """How many bytes of a layer does a program need to start, by the spans of its index?
 
-A trace is the files a program opens before it does anything: its loader and libraries as ``ldd`` lists them and, for Python,
-the files of the modules it imports. The files are looked up in the layer, links followed; what is fetched is the union of
-the spans their bytes lie in. ``ideal`` is the same by a share of the compressed size: what fetching files alone would take.
+A trace is the files a program opens before it does anything: its loader and libraries as ``ldd`` lists them and, for
+Python, the files of the modules it imports. The files are looked up in the layer, links followed; what is fetched is
+the union of the spans their bytes lie in. ``ideal`` is the same by a share of the compressed size: what fetching
+files alone would take.
 """
 
 import bisect
@@ -11,6 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import data
 from measure import Row, skipped
@@ -18,8 +20,11 @@ from measure import Row, skipped
 from accel_core import LayerIndex, index
 
 PYTHON = "import json, ssl, sqlite3, http.client, logging, urllib.request"
-TRACE = "import sys; print(*[m.__file__ for m in list(sys.modules.values()) if getattr(m, '__file__', None)], sep='\\n')"
-INDEXES: dict[str, dict[str, object]] = {
+TRACE = """
+import sys
+print(*[module.__file__ for module in list(sys.modules.values()) if getattr(module, "__file__", None)], sep="\\n")
+"""
+INDEXES: dict[str, dict[str, Any]] = {
     "adaptive, 4 MiB": {},
     "fixed, 4 MiB": {"placement": "soci"},
     "fixed, 1 MiB": {"placement": "soci", "span_bytes": 1 << 20},
@@ -32,7 +37,7 @@ def run(tiny: bool, rounds: int, only: str | None = None) -> Iterator[Row]:
     if path is None:
         skipped("start_fetch: no encoder is installed")
         return
-    indexes = {name: index(path, digests=False, **options) for name, options in INDEXES.items()}  # type: ignore[arg-type]
+    indexes = {name: index(path, digests=False, **options) for name, options in INDEXES.items()}
     for case, files in (tiny_trace(path) if tiny else traces()).items():
         if not only or only == case:
             yield from fetched(case, files, indexes)
@@ -115,7 +120,7 @@ def libraries(path: str) -> list[str]:
 def modules(python: str, imports: str) -> list[str]:
     """Files of the modules Python has after ``imports``, and the libraries of those in machine code."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "LD_"))}
-    run = subprocess.run([python, "-c", f"{imports}; {TRACE}"], capture_output=True, text=True, env=environment, cwd="/")
+    run = subprocess.run([python, "-c", f"{imports}\n{TRACE}"], capture_output=True, text=True, env=environment, cwd="/")
     files = {os.path.realpath(line) for line in run.stdout.split("\n") if line}
     for file in list(files):
         if Path(file).suffix == ".so":
