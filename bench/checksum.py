@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from random import Random
 
 import peers
@@ -23,9 +24,9 @@ def run(tiny: bool, rounds: int, only: str | None = None) -> Iterator[Row]:
 
 
 def calls(block: bytes) -> dict[str, Callable[[bytes], int]]:
-    found: dict[str, Callable[[bytes], int]] = {}
-    for name in implementations():
-        found[f"accel {name}"] = lambda data, name=name: crc32(data, 0, name)
+    found: dict[str, Callable[[bytes], int]] = {
+        f"accel {name}": partial(crc32, implementation=name) for name in implementations()
+    }
     found["zlib"] = zlib.crc32
     for name, import_name in (("isal_zlib", "isal.isal_zlib"), ("zlib-ng", "zlib_ng.zlib_ng")):
         if peer := peers.module(import_name):

@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -52,7 +52,7 @@ class Row:
         return json.dumps({key: value for key, value in asdict(self).items() if value not in (None, "")})
 
 
-def interleaved(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float]]:
+def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float]]:
     """Name -> (CPU seconds, wall seconds), medians over ``rounds`` in which each call runs once; one more to warm up.
 
     CPU time is that of all threads of the process, which is also what a call costs its neighbours.

@@ -3,7 +3,9 @@
 import ctypes
 import ctypes.util
 import importlib
+import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -24,10 +26,11 @@ class Libdeflate:
     """libdeflate over ctypes: no copies, and an output buffer whose pages exist already.
 
     That is the strongest form of it, and more than a program can have that does not know the size beforehand.
+    ``ACCEL_BENCH_LIBDEFLATE`` names a library to take instead of the installed one, which may be old.
     """
 
     def __init__(self) -> None:
-        path = ctypes.util.find_library("deflate")
+        path = os.environ.get("ACCEL_BENCH_LIBDEFLATE") or ctypes.util.find_library("deflate")
         if path is None:
             raise ImportError("libdeflate is not installed")
         self.lib = ctypes.CDLL(path)
@@ -58,8 +61,9 @@ def decoders(blob: bytes, n_out: int) -> dict[str, Call]:
     try:
         calls["libdeflate"] = Libdeflate().inflater(blob, n_out)
     except ImportError:
-        if peer := module("deflate"):
-            calls["libdeflate (PyPI, allocates)"] = lambda: peer.gzip_decompress(blob, originalsize=n_out)
+        pass
+    if deflate := module("deflate"):
+        calls["libdeflate (PyPI, allocates)"] = partial(deflate.gzip_decompress, blob, originalsize=n_out)
     for name, import_name in (("isal_zlib", "isal.isal_zlib"), ("zlib-ng", "zlib_ng.zlib_ng"), ("zlib", "zlib")):
         if peer := module(import_name):
             calls[name] = streaming(peer, blob, n_out)

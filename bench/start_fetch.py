@@ -60,7 +60,8 @@ def fetched(case: str, files: Iterable[str], indexes: dict[str, LayerIndex]) -> 
         ideal = needed * layer.comp_size / layer.uncomp_size
         yield Row(
             "start_fetch", case, name, bytes_in=size, bytes_out=needed, ratio=round(size / ideal, 3),
-            note=f"{found} files of {needed / 1e6:.1f} MB: {size / 1e6:.2f} MB in {len(spans)} of {len(layer.checkpoints)} spans, "
+            note=f"{found} files of {needed / 1e6:.1f} MB: {size / 1e6:.2f} MB in {len(spans)} of "
+            f"{len(layer.checkpoints)} spans, "
             f"{100 * size / layer.comp_size:.1f} % of the layer; ideal {ideal / 1e6:.2f} MB",
         )  # fmt: skip
 
@@ -120,7 +121,8 @@ def libraries(path: str) -> list[str]:
 def modules(python: str, imports: str) -> list[str]:
     """Files of the modules Python has after ``imports``, and the libraries of those in machine code."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "LD_"))}
-    run = subprocess.run([python, "-c", f"{imports}\n{TRACE}"], capture_output=True, text=True, env=environment, cwd="/")
+    command = [python, "-c", f"{imports}\n{TRACE}"]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/")
     files = {os.path.realpath(line) for line in run.stdout.split("\n") if line}
     for file in list(files):
         if Path(file).suffix == ".so":

@@ -3,6 +3,7 @@
 import io
 import tarfile
 from collections.abc import Iterator
+from functools import partial
 
 import data
 from measure import Row, interleaved, rows_of
@@ -19,7 +20,7 @@ def run(tiny: bool, rounds: int, only: str | None = None) -> Iterator[Row]:
         if only and only != case:
             continue
         assert scan(archive) == names(archive)
-        calls = {"accel": lambda a=archive: scan(a), "tarfile": lambda a=archive: names(a)}
+        calls = {"accel": partial(scan, archive), "tarfile": partial(names, archive)}
         times = interleaved(calls, min(rounds, 3))
         for row in rows_of("tar", case, times, "tarfile", len(archive), len(archive)):
             row.note = f"{scan(archive)} entries"
