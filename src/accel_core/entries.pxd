@@ -61,3 +61,7 @@ cdef class EntryTable:
     cdef PaxRow *add_pax(self) noexcept nogil
     cdef int add_string(self, const uint8_t *data, Py_ssize_t n, StrRef *out) noexcept nogil    # 0 ok, -1 no room
     cdef bytes string(self, StrRef ref)
+
+    cdef object entry(self, Py_ssize_t i)                   # the Entry of row i, which must exist
+    cdef int _take(self, bytes value, StrRef *out) except -1
+    cdef int _take_pax(self, list records) except -1
