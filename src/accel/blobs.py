@@ -56,7 +56,12 @@ class FileBlob:
     """A regular file, or ``size`` bytes of it from ``offset``. It is opened for each read and never kept open."""
 
     def __init__(
-        self, path: str | os.PathLike[str], offset: int = 0, size: int | None = None, *, name: str | None = None
+        self,
+        path: str | os.PathLike[str],
+        offset: int = 0,
+        size: int | None = None,
+        *,
+        name: str | None = None,
     ) -> None:
         """``name`` is the blob's name in errors (its path if None).
 
@@ -113,7 +118,9 @@ class FileBlob:
         while offset < end:
             piece = os.pread(fd, min(chunk_bytes, end - offset), self._offset + offset)
             if not piece:
-                raise TruncatedError(f"the file ended before its {self._size} bytes", comp_offset=offset, blob=self._name)
+                raise TruncatedError(
+                    f"the file ended before its {self._size} bytes", comp_offset=offset, blob=self._name
+                )
             yield piece
             offset += len(piece)
 
@@ -138,9 +145,7 @@ def verified(chunks: Iterable[_Chunk], descriptor: Descriptor) -> Iterator[_Chun
     for chunk in chunks:
         n_bytes += len(chunk)
         if n_bytes > descriptor.size:
-            raise DigestMismatch(
-                f"{descriptor.size} bytes", "more", n_bytes=n_bytes, blob=descriptor.digest
-            )
+            raise DigestMismatch(f"{descriptor.size} bytes", "more", n_bytes=n_bytes, blob=descriptor.digest)
         hasher.update(chunk)
         yield chunk
     if n_bytes < descriptor.size:

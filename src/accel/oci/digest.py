@@ -32,7 +32,9 @@ def split_digest(text: str) -> tuple[str, str]:
         raise FormatError(f"not a digest (algorithm:hex): {str(text)[:_SHOWN_CHARS]!r}")
     algorithm, _, encoded = text.partition(":")
     if algorithm not in _HEX_CHARS:
-        raise UnsupportedError(f"digest algorithm {algorithm!r} is not supported (sha256 and sha512 are): {text!r}")
+        raise UnsupportedError(
+            f"digest algorithm {algorithm!r} is not supported (sha256 and sha512 are): {text!r}"
+        )
     if len(encoded) != _HEX_CHARS[algorithm] or not _LOWER_HEX.fullmatch(encoded):
         raise FormatError(f"a {algorithm} digest is {_HEX_CHARS[algorithm]} lower-case hex digits: {text!r}")
     return algorithm, encoded

@@ -58,7 +58,9 @@ def get_list(parent: JsonObject, key: str, where: str) -> list[Any]:
 
 def get_texts(parent: JsonObject, key: str, where: str) -> tuple[str, ...]:
     """A list of strings, empty where there is none."""
-    return tuple(_typed(item, str, f"{where}.{key}[{i}]") for i, item in enumerate(get_list(parent, key, where)))
+    return tuple(
+        _typed(item, str, f"{where}.{key}[{i}]") for i, item in enumerate(get_list(parent, key, where))
+    )
 
 
 def get_text_map(parent: JsonObject, key: str, where: str) -> dict[str, str]:

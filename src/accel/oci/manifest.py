@@ -66,7 +66,9 @@ class Index:
     data: JsonObject = field(repr=False, hash=False, compare=False)
 
     @classmethod
-    def parse(cls, raw: bytes, media_type: str | None = None, *, max_bytes: int = MAX_MANIFEST_BYTES) -> "Index":
+    def parse(
+        cls, raw: bytes, media_type: str | None = None, *, max_bytes: int = MAX_MANIFEST_BYTES
+    ) -> "Index":
         """From the bytes of an index or Docker list; see :func:`parse_manifest`. A manifest is a FormatError."""
         return _expect(cls, parse_manifest(raw, media_type, max_bytes=max_bytes))
 
@@ -120,7 +122,9 @@ def _media_type(data: JsonObject, told: str) -> str:
     own = get_text(data, "mediaType", "manifest")
     version = data.get("schemaVersion")
     if version == 1 or own in SCHEMA1_TYPES or told in SCHEMA1_TYPES:
-        raise UnsupportedError("Docker schema 1 manifests are not supported; push the image again with a current tool")
+        raise UnsupportedError(
+            "Docker schema 1 manifests are not supported; push the image again with a current tool"
+        )
     if version != 2 or isinstance(version, float):
         raise FormatError("manifest.schemaVersion is not 2")
     known = INDEX_TYPES | MANIFEST_TYPES

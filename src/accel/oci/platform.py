@@ -33,7 +33,9 @@ _VARIANTS = {
     ("arm", "7"): "v7",
     ("arm", "8"): "v8",
 }
-_KNOWN_ARCHITECTURES = frozenset({"386", "amd64", "arm", "arm64", "loong64", "ppc64le", "riscv64", "s390x", "wasm"})
+_KNOWN_ARCHITECTURES = frozenset(
+    {"386", "amd64", "arm", "arm64", "loong64", "ppc64le", "riscv64", "s390x", "wasm"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,9 @@ class Platform:
         version = _OS_WITH_VERSION.fullmatch(parts[0])
         os_name, os_version = version.groups() if version else (parts[0], "")
         if len(parts) not in (2, 3) or not all(map(_PART.fullmatch, [os_name, *parts[1:]])):
-            raise FormatError(f"not a platform (os/architecture[/variant], for example linux/arm64): {text[:200]!r}")
+            raise FormatError(
+                f"not a platform (os/architecture[/variant], for example linux/arm64): {text[:200]!r}"
+            )
         return cls(os_name, parts[1], parts[2] if len(parts) == 3 else "", os_version).normalized()
 
     @classmethod

@@ -86,7 +86,9 @@ class Reference:
         Where there is no tag: in a local place "latest" takes the suffix; for ``repository@digest`` it is an error.
         """
         if not self.tag and self.transport == "docker":
-            raise ReferenceSyntaxError(f"{self} has no tag to add {suffix!r} to; name a destination with a tag")
+            raise ReferenceSyntaxError(
+                f"{self} has no tag to add {suffix!r} to; name a destination with a tag"
+            )
         return self.with_tag((self.tag or "latest") + suffix)
 
     def __str__(self) -> str:
@@ -100,7 +102,9 @@ def check_tag(tag: str, *, local: bool = False) -> str:
     Raises ReferenceSyntaxError.
     """
     if len(tag) > MAX_TAG_CHARS and not (local and "/" in tag):
-        raise ReferenceSyntaxError(f"a tag has at most {MAX_TAG_CHARS} characters, this one has {len(tag)}: {tag[:200]!r}")
+        raise ReferenceSyntaxError(
+            f"a tag has at most {MAX_TAG_CHARS} characters, this one has {len(tag)}: {tag[:200]!r}"
+        )
     if not _TAG.fullmatch(tag) and not (local and _REF_NAME.fullmatch(tag)):
         raise ReferenceSyntaxError(f"not a tag (letters, digits, and . _ - after the first): {tag[:200]!r}")
     return tag
@@ -126,12 +130,18 @@ def _parse_docker(text: str, rest: str) -> Reference:
     if ":" in name.rpartition("/")[2]:
         name, _, tag = name.rpartition(":")
         if not _TAG.fullmatch(tag):
-            raise _error(text, f"{tag[:200]!r} is not a tag of at most {MAX_TAG_CHARS} letters, digits and . _ -")
+            raise _error(
+                text, f"{tag[:200]!r} is not a tag of at most {MAX_TAG_CHARS} letters, digits and . _ -"
+            )
     host, repository = _split_host(name)
     if not _HOST.fullmatch(host):
         raise _error(text, f"{host[:200]!r} is not a host")
     if not _REPOSITORY.fullmatch(repository):
-        why = "is upper case in places" if _REPOSITORY.fullmatch(repository.lower()) else "is not a repository name"
+        why = (
+            "is upper case in places"
+            if _REPOSITORY.fullmatch(repository.lower())
+            else "is not a repository name"
+        )
         raise _error(text, f"{repository[:200]!r} {why}" if repository else "the repository is missing")
     if len(host) + 1 + len(repository) > _MAX_NAME_CHARS:
         raise _error(text, f"host and repository have more than {_MAX_NAME_CHARS} characters")
