@@ -1,21 +1,32 @@
 """Builds the kernels: one row per kernel, directives in one place. Static metadata is in pyproject.toml."""
 
 import os
+import platform
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-# kernel: extra compiler flags beyond the common ones (x86-64 only; other machines build the plain C).
+# kernel: extra compiler flags beyond the common ones.
 KERNELS: dict[str, list[str]] = {
+    "cpu": [],
     "entries": [],
     "tar_scan": [],
     "crc32": [],
     "inflate_plain": [],
-    "inflate_bmi2": [],
     "layer_scan": [],
     "inflate_at": [],
     "ztoc": [],
 }
+
+# Kernels of one machine, with the CPU features they may use. Imported only where ``accel_core.cpu`` finds these;
+# without them (or where the compiler does not know them) the plain kernels run.
+X86_64 = {
+    "inflate_bmi2": ["-mbmi", "-mbmi2"],
+    "crc32_pclmul": ["-msse4.1", "-mpclmul"],
+    "crc32_vpclmul": ["-msse4.1", "-mpclmul", "-mavx512f", "-mvpclmulqdq"],
+}
+ARM64 = {"crc32_armv8": ["-march=armv8-a+crc"]}
+SPECIAL = {"x86_64": X86_64, "AMD64": X86_64, "aarch64": ARM64, "arm64": ARM64}.get(platform.machine(), {})
 
 CHECKED = os.environ.get("ACCEL_CHECKED") == "1"
 COMMON = ["-O2", "-fwrapv", "-fno-strict-aliasing"]
@@ -36,8 +47,9 @@ extensions = [
         [f"src/accel_core/{name}.pyx"],
         extra_compile_args=COMMON + flags,
         define_macros=MACROS,
+        optional=name in SPECIAL,
     )
-    for name, flags in KERNELS.items()
+    for name, flags in {**KERNELS, **SPECIAL}.items()
     if os.path.exists(f"src/accel_core/{name}.pyx")
 ]
 
