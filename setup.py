@@ -13,6 +13,7 @@ KERNELS: dict[str, list[str]] = {
     "tar_scan": [],
     "crc32": [],
     "inflate_plain": [],
+    "gzip_stream": [],
     "layer_scan": [],
     "inflate_at": [],
     "ztoc": [],

@@ -87,6 +87,7 @@ cdef class Windows:
 cdef class _GzipLayer(GzipStream):
     """A gzip layer: feeds the tar scanner and places checkpoints."""
     cdef TarScanner tar
+    cdef EntryTable entries         # the scanner's
     cdef Windows windows
     cdef Point *points
     cdef Py_ssize_t n_points, cap_points
@@ -104,6 +105,7 @@ cdef class _GzipLayer(GzipStream):
 
     def __cinit__(self):
         self.tar = TarScanner()
+        self.entries = self.tar.entries
         self.windows = Windows()
         self.zone = 1
         self.row = -1
@@ -116,7 +118,7 @@ cdef class _GzipLayer(GzipStream):
         if n and self.chunk_pos + n > self.max_uncomp:
             return LIMIT
         if n:
-            status = self.tar.scan(data, n)
+            status = <Status>self.tar.scan(data, n)
             if status != OK and status != END:
                 return status
         if self.sink is not None:
@@ -169,7 +171,9 @@ cdef class _GzipLayer(GzipStream):
         if point.comp < self.zone * self.grid - self.grid // 4 or self.zone_done:
             return True
         point.cut = self.file_around(point.uncomp)
-        point.off_grid = abs(point.comp - self.zone * self.grid)
+        point.off_grid = point.comp - self.zone * self.grid
+        if point.off_grid < 0:
+            point.off_grid = -point.off_grid
         if point.comp >= self.zone * self.grid + self.grid // 4:
             self.zone_done = True       # no boundary in the zone: the first one after it
             return self.commit(point, self.window_of(point))
@@ -198,13 +202,12 @@ cdef class _GzipLayer(GzipStream):
 
     cdef int64_t file_around(self, int64_t uncomp) noexcept nogil:
         """Size of the file that ``uncomp`` lies in; 0 between files."""
-        cdef EntryTable entries = self.tar.entries
         cdef EntryRow *row
-        while self.row + 1 < entries.n_rows and entries.rows[self.row + 1].data_offset <= uncomp:
+        while self.row + 1 < self.entries.n_rows and self.entries.rows[self.row + 1].data_offset <= uncomp:
             self.row += 1
         if self.row < 0:
             return 0
-        row = &entries.rows[self.row]
+        row = &self.entries.rows[self.row]
         return row.stored_size if uncomp < row.data_offset + row.stored_size else 0
 
     cdef const uint8_t *window_of(self, Point *point) noexcept nogil:
@@ -246,10 +249,223 @@ cdef class _GzipLayer(GzipStream):
     cdef object error(self, Status status):
         if status == FAULT and self.sink_error is not None:
             return self.sink_error
-        if status == LIMIT and self.tar_failed(status):
-            return self.tar.error(status)
+        if self.tar.status != OK and self.tar.status != END:
+            return self.tar.error()
         if status == LIMIT:
             return LimitError("the layer inflates to more bytes than allowed", limit=self.max_uncomp)
-        if status == CORRUPT and self.what == NULL:
-            return self.tar.error(status)
         return GzipStream.error(self, status)
+
+
+cdef class LayerScanner:
+    """Scans one layer blob, fed in pieces of any size; ``finish`` gives its :class:`LayerIndex`.
+
+    ``compression``       "gzip", "tar", or "auto" to tell by the first bytes
+    ``span_bytes``        nominal span size, in uncompressed bytes
+    ``placement``         "adaptive" or "soci" (see the module)
+    ``digests``           False leaves out the SHA-256 of the blob and of its spans
+    ``diff_id``           also compute the SHA-256 of the uncompressed bytes
+    ``max_uncomp_bytes``  LimitError when the layer inflates to more
+    ``sink``              called with each piece of uncompressed bytes (a view that is only valid during the call)
+
+    Memory: the entries, 32 KiB a checkpoint, and about 1 MiB. Raises FormatError or TruncatedError with the offset,
+    UnsupportedError for compressions that cannot be indexed, LimitError. After an error the scanner is of no use.
+    """
+    cdef _GzipLayer gzip
+    cdef TarScanner tar             # of an uncompressed layer
+    cdef str compression
+    cdef bytes head                 # first bytes, until the compression is known
+    cdef int64_t span_bytes, max_uncomp, comp_size
+    cdef Py_ssize_t n_cuts
+    cdef bint zran, finished
+    cdef object sink, layer_hash, diff_hash, span_hasher
+
+    def __init__(self, *, compression="auto", span_bytes=DEFAULT_SPAN_BYTES, placement="adaptive", digests=True,
+                 diff_id=False, max_uncomp_bytes=None, sink=None):
+        if compression not in ("auto", "gzip", "tar"):
+            raise ValueError(f"compression is auto, gzip or tar, not {compression!r}")
+        if placement not in ("adaptive", "soci"):
+            raise ValueError(f"placement is adaptive or soci, not {placement!r}")
+        if not 0 < span_bytes <= 1 << 40:
+            raise ValueError(f"span_bytes must be positive and at most 2**40, not {span_bytes}")
+        self.span_bytes = span_bytes
+        self.max_uncomp = (1 << 62) if max_uncomp_bytes is None else max_uncomp_bytes
+        self.zran = placement == "soci"
+        self.layer_hash = hashlib.sha256() if digests else None
+        self.span_hasher = SpanHasher() if digests else None
+        self.diff_hash = hashlib.sha256() if diff_id else None
+        self.sink = self.join_sinks(sink)
+        self.head = b""
+        if compression != "auto":
+            self.begin(compression)
+
+    cdef object join_sinks(self, sink):
+        if self.diff_hash is None:
+            return sink
+        if sink is None:
+            return self.diff_hash.update
+        update = self.diff_hash.update
+
+        def both(data):
+            update(data)
+            sink(data)
+        return both
+
+    cdef int begin(self, compression) except -1:
+        cdef _GzipLayer gzip
+        self.compression = compression
+        if compression == "tar":
+            self.tar = TarScanner()
+            return 0
+        gzip = self.gzip = _GzipLayer()
+        gzip.span_bytes = self.span_bytes
+        gzip.grid = max(16, self.span_bytes * 3 // 8)
+        gzip.max_uncomp = self.max_uncomp
+        gzip.zran = self.zran
+        gzip.sink = self.sink
+        return 0
+
+    def feed(self, data):
+        """Scan the next piece of the blob."""
+        if self.finished:
+            raise ValueError("the scanner is finished")
+        if self.compression is None:
+            self.head += bytes(data)
+            if len(self.head) < 4:
+                return
+            self.begin(_sniff(self.head))
+            data, self.head = self.head, b""
+        self.scan(data)
+
+    cdef int scan(self, data) except -1:
+        cdef const uint8_t[::1] view = data
+        cdef Py_ssize_t n = view.shape[0]
+        cdef const uint8_t *p
+        cdef Status status
+        if n == 0:
+            return 0
+        p = &view[0]
+        self.comp_size += n
+        if self.layer_hash is not None:
+            self.layer_hash.update(view)
+        if self.compression == "tar":
+            return self.scan_tar(view, p, n)
+        with nogil:
+            status = self.gzip.push(p, n)
+        if status != OK:
+            raise self.gzip.error(status)
+        if self.span_hasher is not None:
+            self.hash_spans(view, self.gzip.decided())
+        return 0
+
+    cdef int hash_spans(self, view, int64_t decided) except -1:
+        cuts = self.gzip.cuts(self.n_cuts)
+        self.n_cuts += len(cuts)
+        self.span_hasher.update(view, cuts, decided)
+        return 0
+
+    cdef int scan_tar(self, const uint8_t[::1] view, const uint8_t *p, Py_ssize_t n) except -1:
+        cdef Status status
+        if self.comp_size > self.max_uncomp:
+            raise LimitError("the layer is larger than allowed", limit=self.max_uncomp)
+        with nogil:
+            status = <Status>self.tar.scan(p, n)
+        if status != OK and status != END:
+            raise self.tar.error()
+        if self.sink is not None:
+            self.sink(view)
+        if self.span_hasher is not None:
+            cuts = []
+            while self.n_cuts * self.span_bytes < self.comp_size:
+                cuts.append((self.n_cuts * self.span_bytes, 0))
+                self.n_cuts += 1
+            self.span_hasher.update(view, cuts, self.comp_size)
+        return 0
+
+    def finish(self):
+        """The index, once all of the blob has been fed."""
+        cdef Status status
+        cdef TarScanner tar
+        if self.finished:
+            raise ValueError("the scanner is finished")
+        if self.compression is None:
+            self.begin(_sniff(self.head))
+            self.scan(self.head)
+        self.finished = True
+        checkpoints = Checkpoints(comp_offset=(), uncomp_offset=(), bits=b"", windows=b"")
+        if self.compression == "gzip":
+            with nogil:
+                status = self.gzip.finish_input()
+            if status != OK:
+                raise self.gzip.error(status)
+            if self.gzip.has_best and not self.gzip.commit_best():
+                raise MemoryError()
+            if self.span_hasher is not None:
+                self.hash_spans(b"", self.comp_size)
+            checkpoints = self.gzip.checkpoints()
+            tar = self.gzip.tar
+        else:
+            tar = self.tar
+        if tar.finish() != END:
+            raise tar.error()
+        return LayerIndex(
+            compression=self.compression,
+            comp_size=self.comp_size,
+            uncomp_size=self.gzip.chunk_pos if self.gzip is not None else self.comp_size,
+            archive_size=tar.archive_size,
+            span_bytes=self.span_bytes,
+            checkpoints=checkpoints,
+            span_digests=self.span_hasher.finish() if self.span_hasher is not None else (),
+            entries=tar.entries,
+            digest=f"sha256:{self.layer_hash.hexdigest()}" if self.layer_hash is not None else None,
+            diff_id=f"sha256:{self.diff_hash.hexdigest()}" if self.diff_hash is not None else None,
+            members=self.gzip.members if self.gzip is not None else 1,
+            trailing_bytes=self.gzip.trailing_bytes if self.gzip is not None else 0,
+        )
+
+
+def _sniff(head):
+    """Compression by magic bytes: "gzip" or "tar"; UnsupportedError for the ones that cannot be indexed."""
+    if head[:2] == b"\x1f\x8b":
+        return "gzip"
+    for magic, name in _FOREIGN.items():
+        if head.startswith(magic):
+            raise UnsupportedError(f"compression {name}: only gzip and plain tar layers can be indexed as they are")
+    return "tar"
+
+
+cdef class _Inflated(GzipStream):
+    """Collects the output."""
+    cdef object pieces
+
+    def __cinit__(self):
+        self.pieces = []
+
+    cdef Status drain(self, const uint8_t *data, Py_ssize_t n) noexcept nogil:
+        with gil:
+            try:
+                self.pieces.append((<const char *>data)[:n])
+            except MemoryError:
+                return NO_MEMORY
+        return OK
+
+
+def inflate_all(data, piece_bytes=0):
+    """``(inflated bytes, compressed offset after the last member)`` of a whole gzip buffer.
+
+    Fed in pieces of ``piece_bytes`` (0: at once). For tests and comparisons with other decoders; needs memory for all
+    of the output.
+    """
+    cdef const uint8_t[::1] view = data
+    cdef Py_ssize_t n = view.shape[0], start = 0, piece = piece_bytes or n
+    cdef _Inflated stream = _Inflated()
+    cdef Status status
+    while start < n:
+        piece = min(piece, n - start)
+        status = stream.push(&view[start], piece)
+        if status != OK:
+            raise stream.error(status)
+        start += piece
+    status = stream.finish_input()
+    if status != OK:
+        raise stream.error(status)
+    return b"".join(stream.pieces), stream.last_member_end

@@ -1,0 +1,3 @@
+from typing_extensions import Buffer
+
+def inflate_span(comp: Buffer, bits: int, window: Buffer, uncomp_size: int) -> bytes: ...

@@ -1,0 +1,30 @@
+from collections.abc import Callable
+from typing import Literal
+
+from typing_extensions import Buffer
+
+from accel_core.gzip_stream import GzipStream
+from accel_core.layer_index import LayerIndex
+
+DEFAULT_SPAN_BYTES: int
+
+class Windows: ...
+class _GzipLayer(GzipStream): ...
+class _Inflated(GzipStream): ...
+
+class LayerScanner:
+    def __init__(
+        self,
+        *,
+        compression: Literal["auto", "gzip", "tar"] = "auto",
+        span_bytes: int = ...,
+        placement: Literal["adaptive", "soci"] = "adaptive",
+        digests: bool = True,
+        diff_id: bool = False,
+        max_uncomp_bytes: int | None = None,
+        sink: Callable[[memoryview], object] | None = None,
+    ) -> None: ...
+    def feed(self, data: Buffer) -> None: ...
+    def finish(self) -> LayerIndex: ...
+
+def inflate_all(data: Buffer, piece_bytes: int = 0) -> tuple[bytes, int]: ...
