@@ -1,0 +1,51 @@
+"""What a conversion may be told."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+from accel.errors import ConfigError
+from accel.oci import Platform, canonical_json
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertOptions:
+    """Options of one conversion.
+
+    ``platforms``: only these get an index, the others are kept as they are (empty: all). ``referrers`` additionally
+    attaches a SOCI v1 index to each source image. ``digest_identical`` writes the bytes the reference tool writes, and
+    fails where it fails. ``max_layer_bytes`` bounds what one layer may inflate to. ``force`` rebuilds what is there.
+    """
+
+    mode: Literal["index-only"] = "index-only"
+    format: Literal["soci"] = "soci"
+    span_bytes: int = 4 * MIB
+    min_layer_bytes: int = 10 * MIB  # smaller ones are fetched whole anyway; the reference tool's default
+    platforms: tuple[Platform, ...] = ()
+    referrers: bool = False
+    digest_identical: bool = False
+    threads: int = 2
+    max_layer_bytes: int = 64 << 30
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mode != "index-only" or self.format != "soci":
+            raise ConfigError(f"mode {self.mode!r} with format {self.format!r} is not available (index-only, soci)")
+        if not 64 << 10 <= self.span_bytes <= 128 * MIB:
+            raise ConfigError("span size must be between 64 KiB and 128 MiB")
+        if self.min_layer_bytes < 0 or self.max_layer_bytes <= 0 or self.threads < 1:
+            raise ConfigError("sizes must not be negative, threads must be at least 1")
+
+    def fingerprint(self) -> str:
+        """A short hash of every option that can change the bytes of a result."""
+        said = {
+            "digest_identical": self.digest_identical,
+            "format": self.format,
+            "max_layer_bytes": self.max_layer_bytes,
+            "min_layer_bytes": self.min_layer_bytes,
+            "platforms": sorted(str(platform) for platform in self.platforms),
+            "span_bytes": self.span_bytes,
+        }
+        return hashlib.sha256(canonical_json(said)).hexdigest()[:16]
