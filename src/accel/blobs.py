@@ -62,14 +62,18 @@ class FileBlob:
         size: int | None = None,
         *,
         name: str | None = None,
+        identity: tuple[int, ...] | None = None,
     ) -> None:
         """``name`` is the blob's name in errors (its path if None).
 
+        With an ``identity`` (see :meth:`identity_of`), reading fails once the path leads to another or a changed file;
+        for ranges of an archive, where other bytes would be found at the same offset.
         Raises OSError if there is no such file, FormatError if it is none (a pipe or a device has no size).
         """
         self._path = os.fspath(path)
         self._name = name or self._path
         self._offset = offset
+        self._identity = identity
         fd = self._open()
         try:
             file_bytes = os.fstat(fd).st_size
@@ -80,6 +84,11 @@ class FileBlob:
             raise TruncatedError(
                 f"bytes {offset} to {offset + self._size} of a file of {file_bytes}", blob=self._name
             )
+
+    @staticmethod
+    def identity_of(status: os.stat_result) -> tuple[int, ...]:
+        """What tells a file from the one that took its place."""
+        return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
     @property
     def path(self) -> str:
@@ -108,9 +117,13 @@ class FileBlob:
     def _open(self) -> int:
         # Without O_NONBLOCK, a named pipe in place of the file would block us here for ever.
         fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
             os.close(fd)
             raise FormatError("not a regular file", blob=self._name)
+        if self._identity not in (None, self.identity_of(status)):
+            os.close(fd)
+            raise FormatError(f"the file {self._path} was changed while in use", blob=self._name)
         return fd
 
     def _pieces(self, fd: int, offset: int, n_bytes: int, chunk_bytes: int) -> Iterator[bytes]:
