@@ -16,7 +16,8 @@ KERNELS: dict[str, list[str]] = {
     "gzip_stream": [],
     "layer_scan": [],
     "inflate_at": [],
-    "ztoc": [],
+    "ztoc_encode": [],
+    "ztoc_decode": [],
 }
 
 # Kernels of one machine, with the CPU features they may use. Imported only where ``accel_core.cpu`` finds these;

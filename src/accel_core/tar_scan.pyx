@@ -390,6 +390,8 @@ cdef class TarScanner:
     cdef void add_row(self, Header *h, int64_t data_offset, int64_t stored_size, int flags) noexcept nogil:
         cdef EntryRow *row
         cdef EntryRow earlier
+        cdef Text no_prefix
+        memset(&no_prefix, 0, sizeof(no_prefix))
         if self.entries.n_rows >= self.max_entries:
             self.fail(LIMIT, b"too many tar entries", self.max_entries)
             return
@@ -411,7 +413,7 @@ cdef class TarScanner:
         if not (
             self.add_records(earlier.pax_first, earlier.pax_count)
             and self.add_text(h.prefix, h.name, &row.name)
-            and self.add_text(h.prefix, h.linkname, &row.linkname)
+            and self.add_text(no_prefix, h.linkname, &row.linkname)
             and self.add_shared(h.uname, earlier.uname, &row.uname)
             and self.add_shared(h.gname, earlier.gname, &row.gname)
         ):
