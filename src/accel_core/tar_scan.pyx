@@ -75,8 +75,14 @@ cdef inline int64_t padding_of(int64_t size) noexcept nogil:
     return -size & (BLOCK_BYTES - 1)
 
 
-cdef inline bint same_key(const PaxRecord *a, const PaxRecord *b) noexcept nogil:
-    return a.key.n == b.key.n and memcmp(a.key.p, b.key.p, a.key.n) == 0
+cdef inline bint replaces(const PaxRecord *later, const PaxRecord *earlier) noexcept nogil:
+    """True if the keys are the same, and not one of the two that sparse 0.0 repeats to make a list."""
+    return (
+        later.key.n == earlier.key.n
+        and memcmp(later.key.p, earlier.key.p, later.key.n) == 0
+        and later.known != KEY_SPARSE_OFFSET
+        and later.known != KEY_SPARSE_NUMBYTES
+    )
 
 
 cdef inline bint has_comma(Text text) noexcept nogil:
@@ -110,13 +116,13 @@ cdef void mark_superseded(PaxRecord *records, Py_ssize_t n) noexcept nogil:
     if n <= FEW_RECORDS:
         for i in range(n):
             for k in range(i + 1, n):
-                if same_key(&records[i], &records[k]):
+                if replaces(&records[k], &records[i]):
                     records[i].superseded = 1
                     break
         return
     qsort(records, n, sizeof(PaxRecord), by_key)
     for i in range(n - 1):
-        records[i].superseded = same_key(&records[i], &records[i + 1])
+        records[i].superseded = replaces(&records[i + 1], &records[i])
     qsort(records, n, sizeof(PaxRecord), by_place)
 
 

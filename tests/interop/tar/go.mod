@@ -1,0 +1,3 @@
+module tarheaders
+
+go 1.21
