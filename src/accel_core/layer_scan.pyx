@@ -23,7 +23,7 @@ from accel_core.status cimport CORRUPT, END, FAULT, LIMIT, NO_MEMORY, OK, TRUNCA
 from accel_core.tar_scan cimport TarScanner
 
 from accel_core.checkpoints import Checkpoints
-from accel_core.errors import LimitError, UnsupportedError
+from accel_core.errors import LimitError, TruncatedError, UnsupportedError
 from accel_core.layer_index import LayerIndex
 from accel_core.span_hash import SpanHasher
 
@@ -390,6 +390,8 @@ cdef class LayerScanner:
         if self.compression is None:
             self.begin(_sniff(self.head))
             self.scan(self.head)
+        if self.comp_size == 0:
+            raise TruncatedError("the blob is empty", comp_offset=0)
         self.finished = True
         checkpoints = Checkpoints(comp_offset=(), uncomp_offset=(), bits=b"", windows=b"")
         if self.compression == "gzip":
