@@ -20,6 +20,7 @@ Kind = Literal["file", "dir", "symlink", "char", "block", "fifo"]
 
 WHITEOUT_PREFIX = b".wh."
 OPAQUE_MARKER = b".wh..wh..opq"
+_AUFS_PREFIX = b".wh..wh."  # other markers of this kind at the root are aufs' own bookkeeping, no part of the image
 MAX_NAME_BYTES = 4096  # PATH_MAX: no system can create a longer one, and a few would fill the memory with parents
 _MAX_SYMLINKS = 40  # as Linux
 
@@ -140,6 +141,8 @@ class _Layer:
                 self._report(entry, f"name of {len(entry.name)} bytes")
                 continue
             parts, climbs = _clean(entry.name)
+            if parts and parts[0].startswith(_AUFS_PREFIX) and parts[0] != OPAQUE_MARKER:
+                continue
             if parts and parts[-1].startswith(WHITEOUT_PREFIX):
                 self._hide(parts)  # whiteouts only ever hide lower layers, so they all come first
             else:
@@ -155,7 +158,7 @@ class _Layer:
             return
         if name == OPAQUE_MARKER:
             directory.children.clear()
-        elif not name.startswith(b".wh..wh."):  # other aufs bookkeeping hides nothing
+        else:
             directory.children.pop(name[len(WHITEOUT_PREFIX) :], None)
 
     def _place(self, parts: list[bytes], climbs: bool, entry: Entry) -> None:
