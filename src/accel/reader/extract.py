@@ -70,16 +70,16 @@ class Extractor:
                 if node.kind == "dir":
                     refused.append(path)
             elif node.kind == "dir":
-                if path:
+                if path:  # the target directory itself is the caller's
                     self._make_directory(path)
-                directories.append((path, node))
+                    directories.append((path, node))
             else:
                 files.setdefault(node, []).append(path)
         for node in sorted(files, key=_stored_order):
             self._write(files[node], node)
         for path, node in reversed(directories):  # children first: writing into a directory changes its mtime
             with self._parent(path) as (parent_fd, name):
-                fd = os.open(name or b".", _DIR_FLAGS, dir_fd=parent_fd)
+                fd = os.open(name, _DIR_FLAGS, dir_fd=parent_fd)
                 try:
                     self._attributes(fd, path, node)
                 finally:

@@ -15,12 +15,13 @@ The right-hand side of each comparison uses none of our own decoders. Memory: a 
 
 import hashlib
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from accel.blobs import Blob
 from accel.compression import Compression, decompressed, peek, sniff
-from accel.errors import AccelError, FormatError, LimitError
+from accel.errors import FormatError, LimitError, UnsupportedError
 from accel.oci import Descriptor, hasher_for
+from accel.progress import Progress
 from accel.spans import MAX_SPAN_BYTES
 from accel.verify.members import Member, differences, members
 from accel.verify.report import VerifyReport
@@ -36,13 +37,20 @@ class LayerCheck:
     """Checks one layer; ``index`` is None for a layer without one (then only digest and diffID are checked)."""
 
     def __init__(
-        self, blob: Blob, layer: Descriptor, diff_id: str | None, index: LayerIndex | None, report: VerifyReport
+        self,
+        blob: Blob,
+        layer: Descriptor,
+        diff_id: str | None,
+        index: LayerIndex | None,
+        report: VerifyReport,
+        progress: Progress,
     ) -> None:
         self._blob = blob
         self._layer = layer
         self._diff_id = diff_id
         self._index = index
         self._report = report
+        self._progress = progress
         self._n_bytes = 0
 
     def run(self) -> None:
@@ -60,6 +68,7 @@ class LayerCheck:
             nonlocal n_comp
             n_comp += len(chunk)
             blob_hash.update(chunk)
+            self._progress.advance(self._layer.digest, len(chunk))
 
         taps = [count] + ([checks.cutter.update] if checks else [])
         head, raw = peek(tapped(self._blob.stream(), *taps))
@@ -81,7 +90,7 @@ class LayerCheck:
         self,
         raw: Iterator[bytes],
         compression: Compression,
-        diff_update: "object",
+        diff_update: Callable[[bytes], object],
         checks: "_IndexChecks | None",
     ) -> int | None:
         """Decode everything the ordinary way; bytes it inflates to, None if that failed (and was reported)."""
@@ -90,7 +99,6 @@ class LayerCheck:
         def count(piece: bytes) -> None:
             self._n_bytes += len(piece)
 
-        assert callable(diff_update)
         taps = [count, diff_update] + ([checks.ordinary_spans.update] if checks else [])
         file = PullFile(tapped(decompressed(raw, compression, max_bytes=MAX_LAYER_BYTES), *taps))
         try:
@@ -100,7 +108,7 @@ class LayerCheck:
                 except tarfile.TarError as error:
                     self._mismatch(f"tarfile cannot read it: {error}")
             file.drain()
-        except (AccelError, ValueError) as error:
+        except (FormatError, LimitError, UnsupportedError, ValueError) as error:
             self._mismatch(f"ordinary decoding fails: {error}")
             return None
         self._report.n_bytes += self._n_bytes
