@@ -6,7 +6,7 @@ from accel.images import Image, load
 from accel.oci import Reference
 from accel.open import open_store
 from accel.registry.options import RegistryOptions
-from accel.soci_lookup import SociIndex, find_soci_index
+from accel.soci_lookup import FoundIndex, find_soci_index
 from accel_core.layer_index import LayerIndex
 from accel_core.ztoc import decode
 
@@ -49,8 +49,8 @@ def _platform(image: Image, number: int, *, spans: bool) -> dict[str, Any]:
     return {
         "platform": str(child.platform or "unknown"),
         "digest": child.descriptor.digest,
-        "soci_index": soci.digest if soci else None,
-        "soci_version": soci.version if soci else None,
+        "soci_index": soci.soci.digest if soci else None,
+        "soci_version": soci.soci.version if soci else None,
         "layers": [
             {
                 "digest": layer.digest,
@@ -63,7 +63,7 @@ def _platform(image: Image, number: int, *, spans: bool) -> dict[str, Any]:
     }
 
 
-def _layer_index(soci: SociIndex | None, layer_digest: str, *, spans: bool) -> dict[str, Any] | None:
+def _layer_index(soci: FoundIndex | None, layer_digest: str, *, spans: bool) -> dict[str, Any] | None:
     ztoc = soci.ztocs.get(layer_digest) if soci else None
     if soci is None or ztoc is None:
         return None

@@ -39,10 +39,14 @@ def index(
     from accel.cli.render import print_json, share, size
     from accel.convert import LayerIndexOptions, index_layer
     from accel.errors import ConfigError
+    from accel.formats.soci import SociOptions
 
     if output == "-" and as_json:
         raise ConfigError("-o - and --json both write to stdout")
-    options = LayerIndexOptions(parse_size(span_size), parse_size(max_layer_size), digest_identical)
+    options = LayerIndexOptions(
+        SociOptions(identical=digest_identical, span_bytes=parse_size(span_size), min_layer_bytes=0),
+        parse_size(max_layer_size),
+    )
     with shown_progress(quiet=as_json or output == "-") as progress:
         found, ztoc = index_layer(_chunks(layer, registries), options, name=layer, progress=progress)
     if output == "-":
@@ -77,7 +81,7 @@ def _chunks(layer: str, registries: "RegistryOptions") -> Iterator[bytes]:
     if layer == "-":
         return iter(lambda: sys.stdin.buffer.read(1 << 20), b"")
     if layer.startswith(("http://", "https://")):
-        from accel.config import download
+        from accel.web import download
 
         return download(layer, registries)
     return _file_chunks(layer)

@@ -1,11 +1,11 @@
 """What a conversion may be told."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
 from accel.errors import ConfigError
-from accel.oci import Platform, canonical_json
+from accel.formats.soci import DEFAULT_MIN_LAYER_BYTES, DEFAULT_SPAN_BYTES, SociOptions
+from accel.oci import Platform
 
 MIB = 1 << 20
 
@@ -21,8 +21,8 @@ class ConvertOptions:
 
     mode: Literal["index-only"] = "index-only"
     format: Literal["soci"] = "soci"
-    span_bytes: int = 4 * MIB
-    min_layer_bytes: int = 10 * MIB  # smaller ones are fetched whole anyway; the reference tool's default
+    span_bytes: int = DEFAULT_SPAN_BYTES
+    min_layer_bytes: int = DEFAULT_MIN_LAYER_BYTES  # 10 MiB: smaller ones are fetched whole anyway; the reference tool's default
     platforms: tuple[Platform, ...] = ()
     referrers: bool = False
     digest_identical: bool = False
@@ -38,14 +38,9 @@ class ConvertOptions:
         if self.min_layer_bytes < 0 or self.max_layer_bytes <= 0 or self.threads < 1:
             raise ConfigError("sizes must not be negative, threads must be at least 1")
 
-    def fingerprint(self) -> str:
-        """A short hash of every option that can change the bytes of a result."""
-        said = {
-            "digest_identical": self.digest_identical,
-            "format": self.format,
-            "max_layer_bytes": self.max_layer_bytes,
-            "min_layer_bytes": self.min_layer_bytes,
-            "platforms": sorted(str(platform) for platform in self.platforms),
-            "span_bytes": self.span_bytes,
-        }
-        return hashlib.sha256(canonical_json(said)).hexdigest()[:16]
+    @property
+    def soci(self) -> SociOptions:
+        """The part of it that the format wants to know."""
+        return SociOptions(
+            identical=self.digest_identical, span_bytes=self.span_bytes, min_layer_bytes=self.min_layer_bytes
+        )

@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 from accel.convert.options import ConvertOptions
 from accel.convert.report import LayerReport
 from accel.errors import NotFoundError
+from accel.formats.soci import choose_layer
 from accel.images import Child, Image
-from accel.oci import Descriptor, is_foreign_layer, is_layer
+from accel.oci import Descriptor, is_foreign_layer
+
+FOREIGN = "foreign layer: its bytes need not be in any registry, left alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ def make_plan(image: Image, options: ConvertOptions) -> Plan:
         reason = _reason_to_skip(layer, options)
         if reason:
             plan.decided.append(job.report("skipped", reason))
-            if not layer.size < options.min_layer_bytes:
+            if reason == FOREIGN:
                 plan.messages.append(f"layer {digest}: {reason}")
         else:
             plan.jobs.append(job)
@@ -75,9 +78,6 @@ def _distinct_layers(targets: list[Child]) -> dict[str, tuple[Descriptor, list[s
 
 def _reason_to_skip(layer: Descriptor, options: ConvertOptions) -> str:
     if is_foreign_layer(layer.media_type) or layer.urls:
-        return "foreign layer: its bytes need not be in any registry, left alone"
-    if not is_layer(layer.media_type):
-        return f"not a file system layer ({layer.media_type})"
-    if layer.size < options.min_layer_bytes:
-        return f"smaller than {options.min_layer_bytes} bytes"
-    return ""
+        return FOREIGN
+    # Media types lie, so in our own mode the first bytes decide later; the reference tool looks at nothing else.
+    return choose_layer(layer, options.soci, sniffed=None if options.digest_identical else "gzip").reason

@@ -1,6 +1,5 @@
 """Independent jobs on a few threads: the first failure stops the others, and nobody is left running."""
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
@@ -39,23 +38,3 @@ def run_all(
 
 def _succeeded(future: Future[_Result]) -> bool:
     return future.done() and not future.cancelled() and future.exception() is None
-
-
-class Locked:
-    """A progress whose calls never overlap, for one that is not made for threads."""
-
-    def __init__(self, inner: Progress) -> None:
-        self._inner = inner
-        self._lock = threading.Lock()
-
-    def begin(self, stage: str, total_bytes: int | None) -> None:
-        with self._lock:
-            self._inner.begin(stage, total_bytes)
-
-    def advance(self, stage: str, n_bytes: int) -> None:
-        with self._lock:
-            self._inner.advance(stage, n_bytes)
-
-    def end(self, stage: str, outcome: str) -> None:
-        with self._lock:
-            self._inner.end(stage, outcome)

@@ -12,7 +12,7 @@ from accel.images import Child, Image
 from accel.oci import Descriptor
 from accel.reader.extract import ExtractOptions, Extractor, ExtractReport, open_target
 from accel.reader.layers import IndexedLayer, LayerContent, open_unindexed
-from accel.soci_lookup import SociIndex, find_soci_index
+from accel.soci_lookup import FoundIndex, find_soci_index
 from accel.tree import Kind, Node, Problem, Tree, merge
 from accel_core.entries import FLAG_GNU_SPARSE, FLAG_PAX_SPARSE
 from accel_core.entry import Entry
@@ -60,7 +60,7 @@ class AcceleratedImage:
         self.platform = child.platform
         self.manifest = child.manifest
         self.fetched_bytes = 0
-        self.soci: SociIndex | None = find_soci_index(image, child)
+        self.soci: FoundIndex | None = find_soci_index(image, child)
         self.index_bytes = 0
         self._layers: list[LayerContent] = []
         self._tree: Tree | None = None

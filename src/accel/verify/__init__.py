@@ -12,7 +12,7 @@ from accel.oci import Descriptor, Platform, Reference
 from accel.open import open_store
 from accel.progress import NoProgress, Progress
 from accel.registry.options import RegistryOptions
-from accel.soci_lookup import SociIndex, find_soci_index
+from accel.soci_lookup import FoundIndex, find_soci_index
 from accel.verify.image import BAD_IMAGE, check_config, check_index, check_soci_index, foreign
 from accel.verify.layer import LayerCheck
 from accel.verify.report import Mismatch, VerifyReport

@@ -2,9 +2,10 @@
 
 from accel.blobs import read_whole
 from accel.errors import DigestMismatch, FormatError, LimitError, NotFoundError, UnsupportedError
+from accel.formats.soci import Annotation
 from accel.images import Child, Image, config_of
-from accel.oci import EMPTY_JSON, Descriptor, ImageConfig, canonical_json, is_foreign_layer
-from accel.soci_lookup import IMAGE_MANIFEST_DIGEST, INDEX_DIGEST, SociIndex
+from accel.oci import EMPTY_JSON, Descriptor, ImageConfig, Manifest, is_foreign_layer
+from accel.soci_lookup import FoundIndex
 from accel.verify.report import VerifyReport
 
 # What an image can have wrong. Network errors and cancelling are none of its faults, and end the verification.
@@ -22,7 +23,7 @@ def check_index(image: Image, report: VerifyReport) -> None:
         about = child.descriptor.attested_digest
         if about and about not in listed:
             report.mismatch(digest, f"attestation is about {about}, which this image does not hold")
-        back = child.descriptor.annotations.get(IMAGE_MANIFEST_DIGEST)
+        back = child.descriptor.annotations.get(Annotation.IMAGE_MANIFEST_DIGEST)
         if back and back not in listed:
             report.mismatch(digest, f"SOCI index is for {back}, which this image does not hold")
 
@@ -42,30 +43,32 @@ def check_config(image: Image, child: Child, report: VerifyReport) -> ImageConfi
     return config
 
 
-def check_soci_index(image: Image, child: Child, soci: SociIndex, report: VerifyReport) -> None:
+def check_soci_index(image: Image, child: Child, found: FoundIndex, report: VerifyReport) -> None:
     """One SOCI index: canonical bytes, its config, its links with the image, its zTOC descriptors."""
     assert child.manifest is not None
-    manifest = soci.manifest
+    soci = found.soci
     report.n_manifests += 1
-    if canonical_json(manifest.to_json()) != manifest.raw:
+    if not soci.is_canonical:
         report.mismatch(soci.digest, "SOCI index is not canonical JSON: the snapshotter cannot store it")
+    config = Manifest.parse(soci.raw).config
     try:
-        if read_whole(image.store.blob(manifest.config), manifest.config) != EMPTY_JSON:
-            report.mismatch(manifest.config.digest, "config of the SOCI index is not {}")
+        if read_whole(found.store.blob(config), config) != EMPTY_JSON:
+            report.mismatch(config.digest, "config of the SOCI index is not {}")
     except BAD_IMAGE as error:
-        report.mismatch(manifest.config.digest, f"config of the SOCI index: {error}")
+        report.mismatch(config.digest, f"config of the SOCI index: {error}")
     if soci.version == 2:
         _check_links(image, child, soci.digest, report)
-    elif manifest.subject is None or manifest.subject.digest != child.descriptor.digest:
+    elif soci.subject is None or soci.subject.digest != child.descriptor.digest:
         report.mismatch(soci.digest, "subject of the SOCI index is not the image")
     layers = {layer.digest: layer for layer in child.manifest.layers}
-    for digest, ztoc in soci.ztocs.items():
+    for digest, ztoc in found.ztocs.items():
         layer = layers.get(digest)
+        told = ztoc.annotations.get(Annotation.LAYER_MEDIA_TYPE, "")
         if layer is None:
             report.mismatch(ztoc.digest, f"zTOC is for layer {digest}, which the image does not have")
-        elif soci.layer_media_type(ztoc) not in ("", layer.media_type):
-            report.mismatch(ztoc.digest, f"zTOC says its layer is {soci.layer_media_type(ztoc)!r}")
-    _check_order(list(soci.ztocs), [layer.digest for layer in child.manifest.layers], soci.digest, report)
+        elif told not in ("", layer.media_type):
+            report.mismatch(ztoc.digest, f"zTOC says its layer is {told!r}")
+    _check_order(list(found.ztocs), [layer.digest for layer in child.manifest.layers], soci.digest, report)
 
 
 def _check_links(image: Image, child: Child, soci_digest: str, report: VerifyReport) -> None:
@@ -76,10 +79,10 @@ def _check_links(image: Image, child: Child, soci_digest: str, report: VerifyRep
     if not entries:
         report.mismatch(soci_digest, "SOCI index is not listed in the image's index: registries may delete it")
     for entry in entries:
-        back = entry.descriptor.annotations.get(IMAGE_MANIFEST_DIGEST)
+        back = entry.descriptor.annotations.get(Annotation.IMAGE_MANIFEST_DIGEST)
         if back != child.descriptor.digest:
             report.mismatch(soci_digest, f"its entry names image {back}, not {child.descriptor.digest}")
-    told = child.descriptor.annotations.get(INDEX_DIGEST)
+    told = child.descriptor.annotations.get(Annotation.INDEX_DIGEST)
     if told not in (None, soci_digest):
         report.mismatch(child.descriptor.digest, f"entry says SOCI index {told}, manifest says {soci_digest}")
 
