@@ -18,6 +18,7 @@ KERNELS: dict[str, list[str]] = {
     "inflate_at": [],
     "ztoc_encode": [],
     "ztoc_decode": [],
+    "ztoc_survey": [],
 }
 
 # Kernels of one machine, with the CPU features they may use. Imported only where ``accel_core.cpu`` finds these;

@@ -30,8 +30,8 @@ class LayerIndex:
 
     @property
     def n_spans(self) -> int:
-        """Number of spans; equals ``len(span_digests)``."""
-        return len(self.span_digests)
+        """Number of spans; equals ``len(span_digests)`` if digests were computed."""
+        return len(self.checkpoints) if self.compression == "gzip" else -(-self.comp_size // self.span_bytes)
 
     def span_uncomp(self, i: int) -> tuple[int, int]:
         """Uncompressed range ``[start, end)`` of span ``i``."""

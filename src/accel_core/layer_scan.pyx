@@ -5,7 +5,7 @@ Checkpoints are boundaries in front of deflate blocks. Two placements:
 ``soci``      the rule of SOCI's own builder (zran): the first boundary more than ``span_bytes`` of output after the last
               checkpoint, and every boundary before the first byte of output. For byte-identical zTOCs.
 ``adaptive``  spans of about equal *compressed* size, because that is what a reader fetches: near each multiple of
-              3/8 span_bytes (± a quarter of it) the boundary that cuts the smallest file. A span never holds more than
+              3/8 span_bytes (± 3/8 of that) the boundary that cuts the smallest file. A span never holds more than
               about ``4 * span_bytes`` of output, which bounds the memory of readers. The choice depends only on the
               bytes around it, never on how the input was cut into pieces.
 """
@@ -95,6 +95,7 @@ cdef class _GzipLayer(GzipStream):
     cdef bint zran
     # adaptive placement
     cdef int64_t grid               # compressed distance of grid points
+    cdef int64_t zone_half          # a zone reaches this far to both sides of its grid point
     cdef int64_t zone               # number of the grid point being decided
     cdef Point best                 # the best boundary of its zone so far
     cdef uint8_t best_window[32768]
@@ -168,13 +169,13 @@ cdef class _GzipLayer(GzipStream):
                 return False
             if point.uncomp - self.points[self.n_points - 1].uncomp > 4 * self.span_bytes:
                 return self.commit(point, self.window_of(point))
-        if point.comp < self.zone * self.grid - self.grid // 4 or self.zone_done:
+        if point.comp < self.zone * self.grid - self.zone_half or self.zone_done:
             return True
         point.cut = self.file_around(point.uncomp)
         point.off_grid = point.comp - self.zone * self.grid
         if point.off_grid < 0:
             point.off_grid = -point.off_grid
-        if point.comp >= self.zone * self.grid + self.grid // 4:
+        if point.comp >= self.zone * self.grid + self.zone_half:
             self.zone_done = True       # no boundary in the zone: the first one after it
             return self.commit(point, self.window_of(point))
         if not self.has_best or point.cut < self.best.cut or (
@@ -187,11 +188,11 @@ cdef class _GzipLayer(GzipStream):
 
     cdef bint leave_zones(self, int64_t comp) noexcept nogil:
         """Decide the zones that end before ``comp``; an empty one stays open until the next one begins."""
-        if self.has_best and comp >= self.zone * self.grid + self.grid // 4:
+        if self.has_best and comp >= self.zone * self.grid + self.zone_half:
             if not self.commit_best():
                 return False
-        if comp >= (self.zone + 1) * self.grid - self.grid // 4:
-            self.zone = (comp + self.grid // 4) // self.grid
+        if comp >= (self.zone + 1) * self.grid - self.zone_half:
+            self.zone = (comp + self.zone_half) // self.grid
             self.zone_done = False
         return True
 
@@ -319,6 +320,7 @@ cdef class LayerScanner:
         gzip = self.gzip = _GzipLayer()
         gzip.span_bytes = self.span_bytes
         gzip.grid = max(16, self.span_bytes * 3 // 8)
+        gzip.zone_half = gzip.grid * 3 // 8
         gzip.max_uncomp = self.max_uncomp
         gzip.zran = self.zran
         gzip.sink = self.sink
