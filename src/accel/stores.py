@@ -33,7 +33,7 @@ class ImageStore(Protocol):
         """Whether the manifest or index can be had by its digest."""
 
     def put_blob(self, desc: Descriptor, chunks: Iterable[Chunk]) -> None:
-        """Store a blob; if it is there, ``chunks`` is not touched. Raises DigestMismatch, and then nothing is stored."""
+        """Store a blob; if it is there, ``chunks`` is not touched. After a DigestMismatch nothing is stored."""
 
     def mount_blob(self, desc: Descriptor, source: "ImageStore") -> bool:
         """Whether the blob is here now without its bytes having passed through us (mount, hard link)."""

@@ -3,6 +3,7 @@
 Filled by ``tar_scan`` (and by index decoders), read by index encoders at C speed and by Python row by row.
 """
 
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
 
 
@@ -47,6 +48,7 @@ cdef struct EntryRow:
     uint16_t flags              # EntryFlag
 
 
+@cython.final
 cdef class EntryTable:
     cdef EntryRow *rows
     cdef PaxRow *pax

@@ -1,4 +1,5 @@
 from collections.abc import Iterable, Iterator
+from typing import final
 
 from accel_core.entry import Entry as Entry
 
@@ -8,11 +9,12 @@ FLAG_GLOBAL: int
 FLAG_SIZE_ON_NON_FILE: int
 FLAG_UNKNOWN_TYPE: int
 
+@final
 class EntryTable:
     @property
     def all_flags(self) -> int: ...
     def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> Entry: ...
+    def __getitem__(self, key: int, /) -> Entry: ...
     def __iter__(self) -> Iterator[Entry]: ...
     def append(
         self,

@@ -1,5 +1,6 @@
 """Table of tar entries: rows of fixed size, PAX records, and one arena that holds every string."""
 
+cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport UINT32_MAX
 from libc.stdlib cimport free, realloc
@@ -27,6 +28,7 @@ cdef void *grown(void *array, Py_ssize_t *cap, Py_ssize_t need, size_t item_byte
     return moved
 
 
+@cython.final
 cdef class EntryTable:
     """The members of one tar archive, in archive order: ``len()``, ``[i]`` and iteration give ``Entry`` values."""
 

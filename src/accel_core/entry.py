@@ -1,14 +1,15 @@
 """One row of an ``EntryTable`` as a Python value."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Entry:
     """One tar member. Offsets are in the uncompressed tar; strings are raw bytes, never decoded.
 
     ``header_offset`` is the first block that belongs to the member (PAX and GNU special headers included),
-    ``data_offset`` is just after its last header block. ``size`` is what the member claims (the logical size of a sparse
-    file), ``stored_size`` how many bytes of data follow in the archive. ``flags`` are the ``ENTRY_*`` bits of
+    ``data_offset`` is just after its last header block. ``size`` is what the member claims (the logical size of a
+    sparse file), ``stored_size`` how many bytes of data follow in the archive. ``flags`` are the ``FLAG_*`` bits of
     ``accel_core.entries``.
     """
 

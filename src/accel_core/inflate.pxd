@@ -327,20 +327,26 @@ cdef inline Status corrupt(Inflater *s, const char *what) noexcept nogil:
 cdef inline Status read_dynamic_header(
     Inflater *s, const uint8_t **in_next, uint64_t *bit_buf, uint32_t *bit_count
 ) noexcept nogil:
-    """Code lengths and tables of a dynamic block (RFC 1951 §3.2.7), from HLIT on. OK is 0 bits left over or more."""
+    """Code lengths and tables of a dynamic block (RFC 1951 §3.2.7), from HLIT on.
+
+    The position is handed back with CORRUPT too: if it is past the end of the input, the padding is to blame.
+    """
     cdef const uint8_t *p = in_next[0]
     cdef uint64_t buf = bit_buf[0]
     cdef uint32_t n = bit_count[0]
     cdef uint32_t n_lit, n_dist, n_pre, i, entry, bits, sym, repeat, total
     cdef uint8_t value
+    cdef const char *what = NULL
     cdef uint8_t pre_lens[N_PRE]
     n_lit = <uint32_t>(buf & 31) + 257
     n_dist = <uint32_t>((buf >> 5) & 31) + 1
     n_pre = <uint32_t>((buf >> 10) & 15) + 4
     buf >>= 14
     n -= 14
+    total = n_lit + n_dist
     if n_lit > 286 or n_dist > 30:
-        return corrupt(s, "too many length or distance codes")
+        what = "too many length or distance codes"
+        n_pre = total = 0
     memset(pre_lens, 0, sizeof(pre_lens))
     for i in range(n_pre):
         if n < 3:
@@ -350,11 +356,13 @@ cdef inline Status read_dynamic_header(
         pre_lens[accel_pre_order[i]] = <uint8_t>(buf & 7)
         buf >>= 3
         n -= 3
-    if build_table(s.pre, PRE_BITS, pre_lens, N_PRE, PRE_RESULTS, s.sorted_syms, &bits) != 0:
-        return corrupt(s, "invalid code lengths code")
-    widen(s.pre, bits, PRE_BITS)
+    if what == NULL:
+        if build_table(s.pre, PRE_BITS, pre_lens, N_PRE, PRE_RESULTS, s.sorted_syms, &bits) != 0:
+            what = "invalid code lengths code"
+            total = 0
+        else:
+            widen(s.pre, bits, PRE_BITS)
     s.fixed_loaded = False
-    total = n_lit + n_dist
     i = 0
     while i < total:
         if n < 14:      # longest codeword 7 + longest extra 7
@@ -363,7 +371,8 @@ cdef inline Status read_dynamic_header(
             n |= 56
         entry = s.pre[buf & ((1 << PRE_BITS) - 1)]
         if unlikely(entry & ENTRY_RARE):
-            return corrupt(s, "invalid code lengths code")
+            what = "invalid code lengths code"
+            break
         sym = entry >> 16
         buf >>= <uint8_t>entry
         n -= <uint8_t>entry
@@ -373,7 +382,8 @@ cdef inline Status read_dynamic_header(
             continue
         if sym == 16:
             if i == 0:
-                return corrupt(s, "code length repeat with nothing before it")
+                what = "code length repeat with nothing before it"
+                break
             value = s.lens[i - 1]
             repeat = 3 + <uint32_t>(buf & 3)
             buf >>= 2
@@ -389,9 +399,15 @@ cdef inline Status read_dynamic_header(
             buf >>= 7
             n -= 7
         if i + repeat > total:
-            return corrupt(s, "code length repeat past the end")
+            what = "code length repeat past the end"
+            break
         memset(s.lens + i, value, repeat)
         i += repeat
+    in_next[0] = p
+    bit_buf[0] = buf
+    bit_count[0] = n
+    if what != NULL:
+        return corrupt(s, what)
     if s.lens[256] == 0:
         return corrupt(s, "no code for the end of the block")
     if build_table(s.dist, DIST_BITS, s.lens + n_lit, n_dist, s.dist_results, s.sorted_syms, &bits) < 0:
@@ -399,9 +415,6 @@ cdef inline Status read_dynamic_header(
     widen(s.dist, bits, DIST_BITS)
     if build_table(s.lit, LIT_BITS, s.lens, n_lit, s.results, s.sorted_syms, &s.lit_bits) < 0:
         return corrupt(s, "invalid literal/length code")
-    in_next[0] = p
-    bit_buf[0] = buf
-    bit_count[0] = n
     return OK
 
 
@@ -664,10 +677,10 @@ cdef inline Status inflate_run(Inflater *s) noexcept nogil:
             n = 0
             buf = 0
             length = in_next[0] | (<uint32_t>in_next[1] << 8)
-            if length != ((in_next[2] | (<uint32_t>in_next[3] << 8)) ^ 0xFFFF):
+            in_next += 4        # also when they are wrong: behind the end of the input, they are only missing
+            if length != ((in_next[-2] | (<uint32_t>in_next[-1] << 8)) ^ 0xFFFF):
                 status = corrupt(s, "stored block: length and its complement differ")
                 break
-            in_next += 4
             s.stored_left = length
             s.phase = IN_STORED
         elif entry == 1:

@@ -5,7 +5,7 @@ Checkpoints are boundaries in front of deflate blocks. Two placements:
 ``soci``      the rule of SOCI's own builder (zran): the first boundary more than ``span_bytes`` of output after the last
               checkpoint, and every boundary before the first byte of output. For byte-identical zTOCs.
 ``adaptive``  spans of about equal *compressed* size, because that is what a reader fetches: near each multiple of
-              3/8 span_bytes (± 3/8 of that) the boundary that cuts the smallest file. A span never holds more than
+              7/20 span_bytes (± 3/8 of that) the boundary that cuts the smallest file. A span never holds more than
               about ``4 * span_bytes`` of output, which bounds the memory of readers. The choice depends only on the
               bytes around it, never on how the input was cut into pieces.
 """
@@ -319,7 +319,7 @@ cdef class LayerScanner:
             return 0
         gzip = self.gzip = _GzipLayer()
         gzip.span_bytes = self.span_bytes
-        gzip.grid = max(16, self.span_bytes * 3 // 8)
+        gzip.grid = max(16, self.span_bytes * 7 // 20)
         gzip.zone_half = gzip.grid * 3 // 8
         gzip.max_uncomp = self.max_uncomp
         gzip.zran = self.zran

@@ -41,26 +41,31 @@ cdef inline bint equals(Text text, const char *literal, Py_ssize_t n) noexcept n
 
 
 cdef inline int known_key(Text key) noexcept nogil:
-    if equals(key, b"path", 4): return KEY_PATH
-    if equals(key, b"linkpath", 8): return KEY_LINKPATH
-    if equals(key, b"uname", 5): return KEY_UNAME
-    if equals(key, b"gname", 5): return KEY_GNAME
-    if equals(key, b"uid", 3): return KEY_UID
-    if equals(key, b"gid", 3): return KEY_GID
-    if equals(key, b"size", 4): return KEY_SIZE
-    if equals(key, b"mtime", 5): return KEY_MTIME
-    if equals(key, b"atime", 5): return KEY_ATIME
-    if equals(key, b"ctime", 5): return KEY_CTIME
-    if key.n < 11 or memcmp(key.p, b"GNU.sparse.", 11) != 0: return KEY_OTHER
-    if equals(key, b"GNU.sparse.major", 16): return KEY_SPARSE_MAJOR
-    if equals(key, b"GNU.sparse.minor", 16): return KEY_SPARSE_MINOR
-    if equals(key, b"GNU.sparse.name", 15): return KEY_SPARSE_NAME
-    if equals(key, b"GNU.sparse.size", 15): return KEY_SPARSE_SIZE
-    if equals(key, b"GNU.sparse.realsize", 19): return KEY_SPARSE_REALSIZE
-    if equals(key, b"GNU.sparse.map", 14): return KEY_SPARSE_MAP
-    if equals(key, b"GNU.sparse.offset", 17): return KEY_SPARSE_OFFSET
-    if equals(key, b"GNU.sparse.numbytes", 19): return KEY_SPARSE_NUMBYTES
-    return KEY_OTHER
+    if key.n > 11 and memcmp(key.p, b"GNU.sparse.", 11) == 0:
+        return (
+            KEY_SPARSE_MAJOR if equals(key, b"GNU.sparse.major", 16) else
+            KEY_SPARSE_MINOR if equals(key, b"GNU.sparse.minor", 16) else
+            KEY_SPARSE_NAME if equals(key, b"GNU.sparse.name", 15) else
+            KEY_SPARSE_SIZE if equals(key, b"GNU.sparse.size", 15) else
+            KEY_SPARSE_REALSIZE if equals(key, b"GNU.sparse.realsize", 19) else
+            KEY_SPARSE_MAP if equals(key, b"GNU.sparse.map", 14) else
+            KEY_SPARSE_OFFSET if equals(key, b"GNU.sparse.offset", 17) else
+            KEY_SPARSE_NUMBYTES if equals(key, b"GNU.sparse.numbytes", 19) else
+            KEY_OTHER
+        )
+    return (
+        KEY_PATH if equals(key, b"path", 4) else
+        KEY_LINKPATH if equals(key, b"linkpath", 8) else
+        KEY_UNAME if equals(key, b"uname", 5) else
+        KEY_GNAME if equals(key, b"gname", 5) else
+        KEY_UID if equals(key, b"uid", 3) else
+        KEY_GID if equals(key, b"gid", 3) else
+        KEY_SIZE if equals(key, b"size", 4) else
+        KEY_MTIME if equals(key, b"mtime", 5) else
+        KEY_ATIME if equals(key, b"atime", 5) else
+        KEY_CTIME if equals(key, b"ctime", 5) else
+        KEY_OTHER
+    )
 
 
 cdef inline bint parse_decimal(Text text, int64_t *out) noexcept nogil:

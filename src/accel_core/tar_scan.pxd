@@ -1,5 +1,6 @@
 """Resumable scan of a tar stream. ``scan`` takes pieces of any size, ``finish`` says that there are no more."""
 
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from accel_core.entries cimport EntryTable, StrRef
@@ -18,6 +19,7 @@ cdef struct Body:           # of a special header, at most 1 MiB
     Py_ssize_t cap
 
 
+@cython.final
 cdef class TarScanner:
     cdef EntryTable entries         # grows while scanning; rows[n_rows - 1] is the member the next data byte belongs to
     cdef readonly int64_t position  # bytes seen, those after the end of the archive too

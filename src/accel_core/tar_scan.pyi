@@ -1,3 +1,5 @@
+from typing import final
+
 from typing_extensions import Buffer
 
 from accel_core.entries import EntryTable
@@ -5,8 +7,9 @@ from accel_core.entries import EntryTable
 MAX_ENTRIES: int
 MAX_STRING_BYTES: int
 
+@final
 class TarScanner:
-    def __init__(self, *, max_entries: int = ..., max_string_bytes: int = ...) -> None: ...
+    def __new__(cls, *, max_entries: int = ..., max_string_bytes: int = ...) -> TarScanner: ...
     @property
     def n_entries(self) -> int: ...
     @property

@@ -14,6 +14,7 @@ GNU special headers.
     ^ header_offset                           ^ data_offset                   ^ archive_size
 """
 
+cimport cython
 from libc.stdint cimport INT64_MAX, UINT32_MAX, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, qsort, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
@@ -126,6 +127,7 @@ cdef void mark_superseded(PaxRecord *records, Py_ssize_t n) noexcept nogil:
     qsort(records, n, sizeof(PaxRecord), by_place)
 
 
+@cython.final
 cdef class TarScanner:
     """Scans one tar stream: ``feed`` its pieces, then ``close``.
 

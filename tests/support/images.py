@@ -123,6 +123,7 @@ def foreign_layer(tar: bytes = b"windows base", *, docker: bool = True) -> Layer
     return Layer(None, descriptor, digest_of(tar))
 
 
+_EPOCH = "1970-01-01T00:00:00Z"
 EMPTY_LAYER = gzip_layer(tar_of())  # as BuildKit's for steps that change nothing
 
 # --- manifests -----------------------------------------------------------------------------------------------------
@@ -162,9 +163,10 @@ def image(
     config = canonical_json(
         where.to_json()
         | {
+            "created": _EPOCH,
             "config": {"Cmd": ["/bin/true"]},
             "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
-            "history": [{"created_by": f"layer {i}"} for i in range(len(layers))],
+            "history": [{"created": _EPOCH, "created_by": f"layer {i}"} for i in range(len(layers))],
         }
     )
     config_type = MediaType.DOCKER_CONFIG if docker else MediaType.OCI_CONFIG

@@ -17,6 +17,7 @@ from accel.oci.digest import check_digest
 MAX_TAG_CHARS = 128
 _MAX_NAME_CHARS = 255  # host and repository together (distribution/reference)
 _LOCAL = ("oci", "oci-archive", "docker-archive")
+_ELSEWHERE = ("docker-daemon", "containers-storage")  # transports of skopeo that need a running engine
 
 # distribution/reference, regexp.go
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
@@ -58,6 +59,8 @@ class Reference:
         transport, colon, rest = text.partition(":")
         if colon and transport in _LOCAL:
             return _parse_local(text, transport, rest)
+        if colon and transport in _ELSEWHERE:
+            raise _error(text, f"{transport}: is not supported; save or push the image first")
         if text.startswith("docker://"):
             return _parse_docker(text, text.removeprefix("docker://"))
         if scheme := _SCHEME.match(text):

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import tar_cases
-from support.go_tar import GoArchive, GoTar
-from support.tars import BLOCK_BYTES, END, signed_sum, tar_of, unsigned_sum
 
 from accel_core.entries import FLAG_GLOBAL, FLAG_GNU_SPARSE, FLAG_PAX_SPARSE, Entry
 from accel_core.errors import FormatError
 from accel_core.tar_scan import TarScanner
+from support import tar_cases
+from support.go_tar import GoArchive, GoTar
+from support.tars import BLOCK_BYTES, END, signed_sum, tar_of, unsigned_sum
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 SPARSE = FLAG_GNU_SPARSE | FLAG_PAX_SPARSE
@@ -123,6 +123,9 @@ def test_agrees_on_changed_headers(go: GoTar, data: st.DataObject) -> None:
     check_same(go, bytes(archive))
 
 
+TYPES = [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE]
+
+
 def test_agrees_on_random_tables_of_the_standard_library(go: GoTar) -> None:
     rng = random.Random(7)
     for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
@@ -130,8 +133,9 @@ def test_agrees_on_random_tables_of_the_standard_library(go: GoTar) -> None:
             out = io.BytesIO()
             with tarfile.open(fileobj=out, mode="w", format=form) as tar:
                 for i in range(rng.randrange(30)):
-                    info = tarfile.TarInfo("/".join("d" * rng.randrange(1, 40) for _ in range(rng.randrange(1, 4))) + str(i))
-                    info.type = rng.choice([tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
+                    parts = ["d" * rng.randrange(1, 40) for _ in range(rng.randrange(1, 4))]
+                    info = tarfile.TarInfo("/".join(parts) + str(i))
+                    info.type = rng.choice(TYPES)
                     info.linkname = "t" * rng.randrange(99)
                     info.size = rng.randrange(3000) if info.isreg() else 0
                     info.mtime = rng.randrange(1 << 31) + (rng.random() if form == tarfile.PAX_FORMAT else 0)

@@ -1,0 +1,112 @@
+"""What a fuzzer calls: each target takes any bytes and raises ``Mismatch`` when something that must hold does not.
+
+``inflate``  the verdict of zlib on the bytes as a gzip stream, and on their deflate part with a trailer that fits; if
+             that is valid, every checkpoint in it
+``tar``      entries and errors do not depend on how the bytes are cut into pieces
+``ztoc``     decoding ends with a value or one of our errors; what decodes, encodes and decodes to the same value
+"""
+
+import importlib
+import zlib
+from collections.abc import Callable
+from random import Random
+
+from accel_core import LayerScanner, inflate_span
+from accel_core.errors import AccelError
+from accel_core.tar_scan import TarScanner
+from support.gzip_member import member
+from support.tar_layers import around
+from support.verdicts import our_verdict
+from support.zlib_oracle import disagreement
+
+MAX_INPUT_BYTES = 1 << 16      # deflate makes at most 1032 times as much of it
+
+
+class Mismatch(Exception):
+    """Something that must hold does not."""
+
+
+def require(condition: object, what: str) -> None:
+    """An assert that optimised runs keep."""
+    if not condition:
+        raise Mismatch(what)
+
+
+def inflate(data: bytes) -> None:
+    data = data[:MAX_INPUT_BYTES]
+    rng = Random(zlib.crc32(data))
+    pieces = (0, rng.randrange(1, 400), rng.choice((1, 319, 320, 321, 2048)))
+    compare_with_zlib(data, pieces)
+    body = data[10:] if data.startswith(b"\x1f\x8b") else data
+    raw = zlib.decompressobj(-15)
+    try:
+        inflated = raw.decompress(body)
+    except zlib.error:
+        return
+    if not raw.eof:
+        return
+    fitted = member(body[: len(body) - len(raw.unused_data)], inflated)
+    compare_with_zlib(fitted, pieces)
+    if len(inflated) < 1 << 20:
+        check_spans(*around(fitted, inflated), piece_bytes=pieces[1])
+
+
+def compare_with_zlib(stream: bytes, pieces: tuple[int, ...]) -> None:
+    for piece_bytes in pieces:
+        difference = disagreement(stream, lambda data, n=piece_bytes: our_verdict(data, n))
+        require(difference is None, f"{difference}, pieces of {piece_bytes}")
+
+
+def check_spans(blob: bytes, data: bytes, piece_bytes: int) -> None:
+    """Each span of a valid layer, at the finest spacing, is the slice it claims to be."""
+    scanner = LayerScanner(span_bytes=max(1, len(data) // 50), placement="soci")
+    for start in range(0, len(blob), piece_bytes):
+        scanner.feed(blob[start : start + piece_bytes])
+    index = scanner.finish()
+    points = index.checkpoints
+    ends = [*points.uncomp_offset[1:], len(data)]
+    for i, (start, end) in enumerate(zip(points.uncomp_offset, ends, strict=True)):
+        comp_start, comp_end = index.span_comp(i)
+        out = inflate_span(blob[comp_start:comp_end], points.bits[i], points.window(i), end - start)
+        require(out == data[start:end], f"span {i} differs")
+
+
+def tar(data: bytes) -> None:
+    data = data[:MAX_INPUT_BYTES]
+    rng = Random(zlib.crc32(data))
+    whole = scan_tar([data])
+    require(scan_tar(cut(data, rng, 700)) == whole, "random pieces change the entries")
+    require(scan_tar(cut(data, rng, 5)) == whole, "small pieces change the entries")
+
+
+def scan_tar(pieces: list[bytes]) -> tuple[object, ...]:
+    """Everything the scanner says, entries or error."""
+    scanner = TarScanner(max_entries=5000, max_string_bytes=1 << 20)
+    try:
+        for piece in pieces:
+            scanner.feed(piece)
+        return ("entries", tuple(scanner.close()), scanner.archive_size)
+    except AccelError as error:
+        return (type(error), str(error))
+
+
+def cut(data: bytes, rng: Random, most: int) -> list[bytes]:
+    pieces, start = [], 0
+    while start < len(data):
+        n = rng.randrange(most)
+        pieces.append(data[start : start + n])
+        start += n
+    return pieces
+
+
+def ztoc(data: bytes) -> None:
+    codec = importlib.import_module("accel_core.ztoc")
+    try:
+        value = codec.decode(data)
+    except AccelError:
+        return
+    encoded = codec.encode(value)
+    require(codec.encode(codec.decode(encoded)) == encoded, "an encoded value does not survive a round trip")
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {"inflate": inflate, "tar": tar, "ztoc": ztoc}

@@ -1,0 +1,3 @@
+module accel.invalid/json
+
+go 1.18
