@@ -17,7 +17,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Literal, Protocol
+from typing import IO, Literal, Protocol, cast
 
 from accel.errors import FormatError, LimitError, TruncatedError, UnsupportedError
 
@@ -180,7 +180,9 @@ def _unzstd(chunks: Iterable[bytes]) -> Iterator[bytes]:
         raise UnsupportedError("reading zstd layers needs the Python package zstandard") from None
     source = _ReadableChunks(chunks)
     try:
-        with zstandard.ZstdDecompressor().stream_reader(source, read_across_frames=True) as stream:
+        # its stubs ask for IO; it only calls read
+        decompressor = zstandard.ZstdDecompressor()
+        with decompressor.stream_reader(cast(IO[bytes], source), read_across_frames=True) as stream:
             while piece := stream.read(_PIECE_BYTES):
                 yield piece
     except zstandard.ZstdError as error:

@@ -9,7 +9,7 @@ changesets; names cleaned as the SOCI snapshotter does, soci.md §1.6):
 * a hard link is another name of the same node, wherever in the tree its target came from.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -73,7 +73,8 @@ class Tree:
 
         With ``follow`` false the last part may be a symlink itself. Raises ``NotFoundError``.
         """
-        node, resolved = self.root, []
+        node = self.root
+        resolved: list[bytes] = []
         ancestors: list[Node] = []
         todo = list(reversed(path.split(b"/")))
         n_symlinks = 0
@@ -115,7 +116,7 @@ class Tree:
                 todo.extend((prefix + name, current.children[name]) for name in names)
 
 
-def merge(layers: Sequence[Sequence[Entry]], *, check: Callable[[], None] = lambda: None) -> Tree:
+def merge(layers: Sequence[Iterable[Entry]], *, check: Callable[[], None] = lambda: None) -> Tree:
     """The tree of ``layers`` (entry tables, lowest first). ``check`` is called once a layer and may raise."""
     tree = Tree()
     for number, entries in enumerate(layers):
@@ -132,7 +133,7 @@ class _Layer:
         self._number = number
         self._unresolved: list[tuple[list[bytes], bool, Entry]] = []  # hard links before their target
 
-    def apply(self, entries: Sequence[Entry]) -> None:
+    def apply(self, entries: Iterable[Entry]) -> None:
         ordinary: list[tuple[list[bytes], bool, Entry]] = []
         for entry in entries:
             if entry.typeflag == "g":

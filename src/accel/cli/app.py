@@ -65,7 +65,7 @@ def _root(
 def run(args: Sequence[str]) -> int:
     """Run one command line and give its exit code."""
     try:
-        result = app(args=list(args), standalone_mode=False)
+        result = app(args=list(args), prog_name="accel", standalone_mode=False)
     except typer.Abort:
         return INTERRUPTED
     except typer.Exit as stop:

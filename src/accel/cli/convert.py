@@ -1,6 +1,6 @@
 """``accel convert``."""
 
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
 
 import typer
 
@@ -16,7 +16,7 @@ def convert(
     src: Annotated[str, typer.Argument(metavar="SRC", help="The image to convert.")],
     dest: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Argument(metavar="[DEST]", help="Where the result goes (default: SRC with tag TAG_accelerated)."),
+        typer.Argument(metavar="DEST", help="Where the result goes (default: SRC with tag TAG_accelerated)."),
     ] = None,
     mode: Annotated[str, typer.Option(help="What to make: index-only keeps all layers as they are.")] = "index-only",
     format_: Annotated[str, typer.Option("--format", help="Format of the index.")] = "soci",
@@ -57,8 +57,8 @@ def convert(
     from accel.oci import Platform
 
     options = ConvertOptions(
-        mode=mode,  # type: ignore[arg-type]  checked by ConvertOptions
-        format=format_,  # type: ignore[arg-type]
+        mode=cast(Any, mode),  # ConvertOptions checks them
+        format=cast(Any, format_),
         platforms=tuple(Platform.parse(text) for text in platform),
         referrers=referrers,
         span_bytes=parse_size(span_size),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def ls(
     registries: "RegistryOptions",
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image to look into.")],
-    path: Annotated[str, typer.Argument(metavar="[PATH]", help="A directory or file in it.")] = "/",
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A directory or file in it.")] = "/",
     long: Annotated[bool, typer.Option("--long", "-l", help="Mode, owner, size and time as well.")] = False,
     recursive: Annotated[bool, typer.Option("--recursive", "-R", help="Everything below, with full paths.")] = False,
     platform: PlatformOption = None,

@@ -61,6 +61,7 @@ class AcceleratedImage:
         self.manifest = child.manifest
         self.fetched_bytes = 0
         self.soci: FoundIndex | None = find_soci_index(image, child)
+        self._ztocs = self.soci.ztocs if self.soci is not None else {}
         self.index_bytes = 0
         self._layers: list[LayerContent] = []
         self._tree: Tree | None = None
@@ -141,8 +142,8 @@ class AcceleratedImage:
 
     def _open(self, layer: Descriptor) -> LayerContent:
         blob = self.image.store.blob(layer)
-        ztoc = self.soci.ztocs.get(layer.digest) if self.soci is not None else None
-        if ztoc is None:
+        ztoc = self._ztocs.get(layer.digest)
+        if ztoc is None or self.soci is None:
             return open_unindexed(blob, layer, self._on_fetch)
         index = self.soci.load(ztoc)
         self.index_bytes += ztoc.size

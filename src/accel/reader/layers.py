@@ -7,7 +7,7 @@
     zstd, xz, …   no index       decoded from the start for every read
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from accel.blobs import Blob, verified
@@ -15,7 +15,6 @@ from accel.compression import Compression, decompressed, peek, sniff
 from accel.errors import FormatError, TruncatedError
 from accel.oci import Descriptor
 from accel.spans import LayerReader
-from accel_core.entries import EntryTable
 from accel_core.entry import Entry
 from accel_core.layer_index import LayerIndex
 from accel_core.layer_scan import LayerScanner
@@ -29,7 +28,7 @@ class LayerContent(Protocol):
     """One opened layer."""
 
     @property
-    def entries(self) -> Sequence[Entry]:
+    def entries(self) -> Iterable[Entry]:
         """Its tar entries in order."""
 
     def read(self, start: int, end: int) -> Iterator[bytes | memoryview]:
@@ -41,7 +40,7 @@ class IndexedLayer:
 
     def __init__(self, blob: Blob, index: LayerIndex, digest: str, on_fetch: OnFetch) -> None:
         self._reader = LayerReader(blob, index, digest, on_fetch=on_fetch)
-        self.entries: Sequence[Entry] = index.entries
+        self.entries: Iterable[Entry] = index.entries
 
     def read(self, start: int, end: int) -> Iterator[bytes | memoryview]:
         return self._reader.read(start, end)
@@ -58,7 +57,7 @@ class StreamedLayer:
         scanner = TarScanner()
         for piece in self._decode():
             scanner.feed(piece)
-        self.entries: EntryTable = scanner.finish()
+        self.entries: Iterable[Entry] = scanner.close()
 
     def read(self, start: int, end: int) -> Iterator[bytes | memoryview]:
         position = 0
@@ -86,7 +85,7 @@ def open_unindexed(blob: Blob, layer: Descriptor, on_fetch: OnFetch) -> LayerCon
     compression = sniff(head)
     if compression not in ("gzip", "tar"):
         return StreamedLayer(blob, layer, compression, on_fetch)
-    scanner = LayerScanner(compression=compression, digest=False, max_uncomp_bytes=MAX_UNINDEXED_BYTES)
+    scanner = LayerScanner(compression=compression, max_uncomp_bytes=MAX_UNINDEXED_BYTES)
     try:
         for chunk in chunks:
             scanner.feed(chunk)

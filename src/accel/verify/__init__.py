@@ -80,7 +80,7 @@ class _Verification:
                 self._check_layer(layer, diff_id, self._load(soci, ztoc) if soci and ztoc else None)
         return soci is not None
 
-    def _load(self, soci: SociIndex, ztoc: Descriptor) -> LayerIndex | None:
+    def _load(self, soci: FoundIndex, ztoc: Descriptor) -> LayerIndex | None:
         try:
             return soci.load(ztoc)
         except BAD_IMAGE as error:

@@ -15,7 +15,7 @@ The right-hand side of each comparison uses none of our own decoders. Memory: a 
 
 import hashlib
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 from accel.blobs import Blob
 from accel.compression import Compression, decompressed, peek, sniff
@@ -99,7 +99,9 @@ class LayerCheck:
         def count(piece: bytes) -> None:
             self._n_bytes += len(piece)
 
-        taps = [count, diff_update] + ([checks.ordinary_spans.update] if checks else [])
+        taps: list[Callable[[bytes], object]] = [count, diff_update]
+        if checks is not None:
+            taps.append(checks.ordinary_spans.update)
         file = PullFile(tapped(decompressed(raw, compression, max_bytes=MAX_LAYER_BYTES), *taps))
         try:
             if checks is not None:
@@ -226,7 +228,7 @@ class _IndexChecks:
         self._span_digests[number] = hashlib.sha256(data).hexdigest()
         self._indexed_files.update(data)
 
-    def _by_offset(self, entries: Sequence[Entry]) -> dict[int, Entry]:
+    def _by_offset(self, entries: Iterable[Entry]) -> dict[int, Entry]:
         found: dict[int, Entry] = {}
         for entry in entries:
             other = found.get(entry.data_offset)

@@ -67,7 +67,7 @@ class SpanCutter:
         self._start += n_bytes
 
 
-def tapped(chunks: Iterable[bytes], *taps: Callable[[bytes], None]) -> Iterator[bytes]:
+def tapped(chunks: Iterable[bytes], *taps: Callable[[bytes], object]) -> Iterator[bytes]:
     """The same chunks, each shown to ``taps`` first."""
     for chunk in chunks:
         data = bytes(chunk)
