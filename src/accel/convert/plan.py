@@ -55,7 +55,7 @@ def make_plan(image: Image, options: ConvertOptions) -> Plan:
         plan.order.append(digest)
         reason = _reason_to_skip(layer, options)
         if reason:
-            plan.decided.append(job.report("skipped", reason))
+            plan.decided.append(job.report("unsupported" if _is_unsupported(layer) else "skipped", reason))
             if reason == FOREIGN:
                 plan.messages.append(f"layer {digest}: {reason}")
         else:
@@ -74,6 +74,11 @@ def _distinct_layers(targets: list[Child]) -> dict[str, tuple[Descriptor, list[s
             if platform not in platforms:
                 platforms.append(platform)
     return layers
+
+
+def _is_unsupported(layer: Descriptor) -> bool:
+    """Whether the media type alone says that no index is possible, whatever the size."""
+    return "zstd" in layer.media_type or "encrypted" in layer.media_type
 
 
 def _reason_to_skip(layer: Descriptor, options: ConvertOptions) -> str:
