@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from accel.errors import FormatError, LimitError, NotFoundError, UnsupportedError
+from accel.errors import DigestMismatch, FormatError, LimitError, NotFoundError, UnsupportedError
 from accel.blobs import read_whole
 from accel.oci import (
     INDEX_TYPES,
@@ -23,7 +23,7 @@ from accel.oci import (
 )
 from accel.stores import ImageStore
 
-Kind = Literal["image", "attestation", "index", "artifact", "absent"]
+Kind = Literal["image", "attestation", "index", "artifact", "absent", "broken"]
 
 MAX_MANIFESTS = 2000  # over all nested indexes; the largest official images list about 50
 MAX_NESTING = 4
@@ -37,7 +37,8 @@ class Child:
     """One entry of an index, or the only image there is.
 
     ``artifact`` is anything but an image for a known platform (a SOCI index, a signature); ``absent`` is listed but
-    not in the store. ``platform`` is the entry's, or where it has none the image config's.
+    not in the store, ``broken`` cannot be read because of ``problem`` (only if asked for). ``platform`` is the entry's,
+    or where it has none the image config's.
     """
 
     descriptor: Descriptor
@@ -46,6 +47,7 @@ class Child:
     manifest: Manifest | None = None
     index: Index | None = None
     children: tuple["Child", ...] = ()
+    problem: str = ""
 
     @property
     def foreign_layers(self) -> tuple[Descriptor, ...]:
@@ -90,13 +92,15 @@ class Image:
         raise NotFoundError(f"{self.store.name}: no image for {wanted} (there is: {have})")
 
 
-def load(store: ImageStore, reference: str) -> Image:
+def load(store: ImageStore, reference: str, *, keep_broken: bool = False) -> Image:
     """What the tag or digest ``reference`` names in ``store`` ("": the only image there).
+
+    With ``keep_broken`` entries whose manifest is broken become children of that kind instead of an error.
 
     Raises ``NotFoundError``, ``UnsupportedError`` for what is no container image, ``FormatError``, ``LimitError``.
     """
     descriptor, raw = store.get_manifest(reference)
-    top = _Loader(store).child(descriptor, raw, nesting=0)
+    top = _Loader(store, keep_broken).child(descriptor, raw, nesting=0)
     image = Image(top, store)
     if top.kind == "artifact" or not any(child.kind in ("image", "absent") for child in image.walk()):
         what = top.manifest.config.media_type if top.manifest else top.descriptor.media_type
@@ -111,8 +115,9 @@ def config_of(store: ImageStore, manifest: Manifest) -> ImageConfig:
 
 
 class _Loader:
-    def __init__(self, store: ImageStore) -> None:
+    def __init__(self, store: ImageStore, keep_broken: bool) -> None:
         self._store = store
+        self._keep_broken = keep_broken
         self._n_manifests = 0
 
     def child(self, descriptor: Descriptor, raw: bytes, nesting: int) -> Child:
@@ -134,6 +139,14 @@ class _Loader:
     def _listed(self, descriptor: Descriptor, nesting: int) -> Child:
         if descriptor.media_type not in INDEX_TYPES | MANIFEST_TYPES:
             return Child(descriptor, "artifact", descriptor.platform)
+        try:
+            return self._read(descriptor, nesting)
+        except (FormatError, DigestMismatch, UnsupportedError) as error:
+            if not self._keep_broken:
+                raise
+            return Child(descriptor, "broken", descriptor.platform, problem=str(error))
+
+    def _read(self, descriptor: Descriptor, nesting: int) -> Child:
         try:
             _, raw = self._store.get_manifest(descriptor.digest)
         except NotFoundError:

@@ -18,6 +18,8 @@ def check_index(image: Image, report: VerifyReport) -> None:
     for child in image.walk():
         report.n_manifests += 1
         digest = child.descriptor.digest
+        if child.kind == "broken":
+            report.mismatch(digest, child.problem)
         if child.kind == "absent":
             report.notes.append(f"manifest {digest} ({child.platform or 'no platform'}) is listed but not there")
         about = child.descriptor.attested_digest
