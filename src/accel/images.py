@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from accel.errors import DigestMismatch, FormatError, LimitError, NotFoundError, UnsupportedError
 from accel.blobs import read_whole
+from accel.errors import DigestMismatch, FormatError, LimitError, NotFoundError, UnsupportedError
 from accel.oci import (
     INDEX_TYPES,
     MANIFEST_TYPES,

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.images import Layer, file, gzip_layer, image, layer_of, plain_layer, put, random_tar, tar_of
-from support.registry_faults import FakeRegistry
 
 import accel
 from accel.convert import ConvertOptions, convert
@@ -18,6 +16,8 @@ from accel.errors import AuthError, DigestMismatch, FormatError, LimitError, Not
 from accel.layout import LayoutStore
 from accel.oci import MediaType, digest_of
 from accel.registry import RegistryStore
+from support.images import Layer, file, gzip_layer, image, layer_of, plain_layer, put, random_tar, tar_of
+from support.registry_faults import FakeRegistry
 
 ALL = ConvertOptions(min_layer_bytes=0, span_bytes=64 << 10)
 STRICT = ConvertOptions(min_layer_bytes=0, span_bytes=64 << 10, digest_identical=True)
@@ -252,7 +252,8 @@ def test_a_tag_that_moves_meanwhile_changes_nothing(registry: FakeRegistry) -> N
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     mount = tmp_path / "small"
     mount.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", mount]).returncode:
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(mount)]
+    if os.geteuid() != 0 or subprocess.run(command, check=False).returncode:
         pytest.skip("cannot mount a small file system")
     try:
         yield mount

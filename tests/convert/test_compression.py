@@ -10,10 +10,10 @@ import zlib
 
 import pytest
 import zstandard
-from support.images import file, tar_of
 
 from accel.compression import Compression, decompressed, peek, sniff
 from accel.errors import FormatError, LimitError, TruncatedError, UnsupportedError
+from support.images import file, tar_of
 
 DATA = b"".join(bytes([b]) * 3000 + random.Random(b).randbytes(500) for b in range(60))
 ENCODED: dict[Compression, bytes] = {

@@ -6,6 +6,16 @@ from pathlib import Path
 
 import pytest
 import zstandard
+
+import accel
+from accel.convert import ConvertOptions, convert
+from accel.errors import Cancelled, ConfigError, NotFoundError, ReferenceSyntaxError
+from accel.formats.soci import Annotation, SociType
+from accel.layout import LayoutStore, OciArchiveStore
+from accel.oci import Descriptor, Index, Manifest, MediaType, Platform, digest_of
+from accel.progress import CancelToken
+from accel.registry import RegistryStore
+from accel.stores import ImageStore
 from support.images import (
     EMPTY_LAYER,
     Built,
@@ -25,16 +35,6 @@ from support.images import (
     whiteout,
 )
 from support.registry_faults import FakeRegistry
-
-import accel
-from accel.convert import ConvertOptions, convert
-from accel.errors import Cancelled, ConfigError, NotFoundError, ReferenceSyntaxError
-from accel.formats.soci import Annotation, SociType
-from accel.layout import LayoutStore, OciArchiveStore
-from accel.oci import Descriptor, Index, Manifest, MediaType, Platform, digest_of
-from accel.progress import CancelToken
-from accel.registry import RegistryStore
-from accel.stores import ImageStore
 
 ALL = ConvertOptions(min_layer_bytes=0, span_bytes=64 << 10)
 BASE = gzip_layer(random_tar(1, 40, 20_000))

@@ -8,6 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+import accel
+from accel.convert import ConvertOptions, convert
+from accel.errors import DigestMismatch, FormatError, NotFoundError, UnsupportedError
+from accel.layout import LayoutStore
+from accel.oci import Platform
+from accel.registry import RegistryStore
 from support.images import (
     directory,
     file,
@@ -23,13 +30,6 @@ from support.images import (
     whiteout,
 )
 from support.registry_faults import FakeRegistry
-
-import accel
-from accel.convert import ConvertOptions, convert
-from accel.errors import DigestMismatch, FormatError, NotFoundError, UnsupportedError
-from accel.layout import LayoutStore
-from accel.oci import Platform
-from accel.registry import RegistryStore
 
 OPTIONS = ConvertOptions(min_layer_bytes=0, span_bytes=64 << 10)
 BASE_TAR = random_tar(7, 60, 30_000)
@@ -157,9 +157,12 @@ def test_a_span_that_was_changed_is_never_shown(registry: FakeRegistry) -> None:
         answer.body = bytes([answer.body[0] ^ 1]) + answer.body[1:]  # type: ignore[attr-defined]
 
     registry.fail_next("GET", f"/blobs/{BASE.descriptor.digest}", edit=corrupt, times=100)
-    with accel.open_image(f"{registry.host}/app:v1_accelerated", registries=registry.options()) as opened:
-        with pytest.raises(DigestMismatch, match="span"):
-            list(opened.cat("usr/share/f0033"))
+    where = f"{registry.host}/app:v1_accelerated"
+    with (
+        accel.open_image(where, registries=registry.options()) as opened,
+        pytest.raises(DigestMismatch, match="span"),
+    ):
+        list(opened.cat("usr/share/f0033"))
 
 
 def test_a_changed_ztoc_is_never_used(tmp_path: Path) -> None:
@@ -189,9 +192,8 @@ def test_an_index_for_another_layer_is_refused(tmp_path: Path) -> None:
 
 
 def test_damaged_layers_without_index_raise(tmp_path: Path) -> None:
-    from support.images import layer_of
-
     from accel.oci import MediaType
+    from support.images import layer_of
 
     cut = layer_of(gzip.compress(BASE_TAR)[:-50], MediaType.OCI_LAYER_GZIP)
     put(LayoutStore(tmp_path / "in"), image([cut]), "v1")

@@ -7,19 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.images import (
-    directory,
-    file,
-    gzip_layer,
-    hardlink,
-    image,
-    layer_of,
-    plain_layer,
-    put,
-    random_tar,
-    symlink,
-    tar_of,
-)
 
 import accel
 from accel.blobs import MemoryBlob
@@ -34,6 +21,19 @@ from accel_core import Checkpoints, LayerScanner
 from accel_core.entries import EntryTable
 from accel_core.entry import Entry
 from accel_core.layer_index import LayerIndex
+from support.images import (
+    directory,
+    file,
+    gzip_layer,
+    hardlink,
+    image,
+    layer_of,
+    plain_layer,
+    put,
+    random_tar,
+    symlink,
+    tar_of,
+)
 
 # Letters of few kinds: deflate makes many blocks with long matches of them, so that every window is needed.
 NOISE = bytes(random.Random(5).choices(b"abcdefgh", k=60_000))
@@ -245,7 +245,7 @@ def test_every_blob_counts(converted: tuple[LayoutStore, str], tmp_path: Path, w
 
 def test_a_dangling_attestation_is_found(converted: tuple[LayoutStore, str]) -> None:
     store, where = converted
-    descriptor, raw = store.get_manifest("v1_accelerated")
+    _, raw = store.get_manifest("v1_accelerated")
     data = dict(Index.parse(raw).data)
     gone = "sha256:" + "1" * 64
     dangling = dict(

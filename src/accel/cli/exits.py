@@ -84,7 +84,7 @@ def guarded(command: Callable[_Params, None]) -> Callable[_Params, None]:
             # whoever read our output has had enough; nothing more can be said there
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(BROKEN_PIPE) from None
-        except (Exception, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the border: whatever it is becomes a code
             fail(error, as_json=bool(kwargs.get("as_json")))
 
     return run

@@ -33,7 +33,7 @@ def extract(
     """
     import sys
 
-    from accel.cli.render import print_json, size
+    from accel.cli.render import print_json, printable, size
     from accel.reader import ExtractOptions, open_image
 
     with open_image(image, platform=parse_platform(platform), registries=registries) as opened:
@@ -43,5 +43,5 @@ def extract(
         print_json({"files": report.n_files, "bytes": report.n_bytes, "skipped": skipped})
         return
     for name, why in report.skipped:
-        print(f"accel: skipped {name}: {why}", file=sys.stderr)
+        print(f"accel: skipped {printable(name)}: {printable(why)}", file=sys.stderr)
     print(f"{report.n_files} files, {size(report.n_bytes)}")

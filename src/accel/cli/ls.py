@@ -28,7 +28,7 @@ def ls(
     """
     import sys
 
-    from accel.cli.render import print_json
+    from accel.cli.render import print_json, printable
     from accel.reader import open_image
 
     with open_image(image, platform=parse_platform(platform), registries=registries) as opened:
@@ -37,7 +37,7 @@ def ls(
             print_json([_plain(info) for info in found])
             return
         for info in found:
-            name = "/" + info.name if recursive else info.name.rpartition("/")[2]
+            name = printable("/" + info.name if recursive else info.name.rpartition("/")[2])
             sys.stdout.write((_long_line(info, name) if long else name) + "\n")
 
 
@@ -57,6 +57,8 @@ def _long_line(info: "PathInfo", name: str) -> str:
     import stat
     from datetime import UTC, datetime
 
+    from accel.cli.render import printable
+
     kinds = {"file": stat.S_IFREG, "dir": stat.S_IFDIR, "symlink": stat.S_IFLNK}
     kinds |= {"char": stat.S_IFCHR, "block": stat.S_IFBLK, "fifo": stat.S_IFIFO}
     entry = info.entry
@@ -67,5 +69,5 @@ def _long_line(info: "PathInfo", name: str) -> str:
             when = datetime.fromtimestamp(entry.mtime_s, UTC).strftime("%Y-%m-%d %H:%M")
         except (ValueError, OverflowError, OSError):
             when = str(entry.mtime_s)
-    arrow = f" -> {info.linkname}" if info.linkname else ""
+    arrow = f" -> {printable(info.linkname)}" if info.linkname else ""
     return f"{stat.filemode(kinds[info.kind] | info.mode)} {owner:>11} {info.size:>12} {when:>16} {name}{arrow}"

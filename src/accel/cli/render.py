@@ -17,6 +17,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def printable(text: str) -> str:
+    """``text`` with what could change a terminal, or pass for another line, escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def size(n_bytes: int | None) -> str:
     """``12.3 MiB``; ``-`` for unknown."""
     if n_bytes is None:

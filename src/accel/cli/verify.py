@@ -28,7 +28,7 @@ def verify(
       accel verify registry.example.com/app:1.0_accelerated
     """
     from accel.cli.progress import shown_progress
-    from accel.cli.render import print_json, size
+    from accel.cli.render import print_json, printable, size
     from accel.oci import Platform
     from accel.verify import verify
 
@@ -42,7 +42,7 @@ def verify(
         for note in report.notes:
             print(f"note: {note}")
         for mismatch in report.mismatches:
-            print(f"mismatch: {mismatch.blob}: {mismatch.what}")
+            print(f"mismatch: {mismatch.blob}: {printable(mismatch.what)}")
         if report.n_unlisted:
             print(f"… and {report.n_unlisted} more")
         print(

@@ -5,7 +5,14 @@ from dataclasses import dataclass, replace
 
 from accel.convert.options import ConvertOptions
 from accel.convert.plan import Plan
-from accel.formats.soci import Annotation, IndexedManifest, RewrittenImage, SociIndex, rewrite_image, soci_index
+from accel.formats.soci import (
+    Annotation,
+    IndexedManifest,
+    RewrittenImage,
+    SociIndex,
+    rewrite_image,
+    soci_index,
+)
 from accel.images import Child, Image
 from accel.oci import Descriptor, Index, Manifest, Platform, canonical_json, sorted_map
 

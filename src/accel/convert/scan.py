@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Literal
 
-from accel.blobs import CHUNK_BYTES, verified
+from accel.blobs import verified
 from accel.compression import peek, sniff
 from accel.convert.options import ConvertOptions
 from accel.convert.plan import LayerJob
@@ -22,6 +22,7 @@ from accel_core.layer_scan import LayerScanner
 
 Layer = Literal["gzip", "tar"]
 CHECKPOINT_BYTES = 8 + 8 + 1 + WINDOW_BYTES  # comp_offset, uncomp_offset, bits, window (soci.md §2.1)
+CHUNK_BYTES = 256 << 10  # small enough that a slow connection reports, and can be stopped, every few seconds
 _SPOOL_BYTES = 1 << 20  # larger zTOCs wait for their upload in an unnamed file: it goes when the process goes
 BAD_LAYER = (FormatError, DigestMismatch, LimitError, UnsupportedError)  # the layer's fault, not the network's or ours
 
@@ -171,7 +172,7 @@ def _reported(chunks: Iterable[bytes], stage: str, progress: Progress) -> Iterat
 
 def keep(encoded: bytes, descriptor: Descriptor) -> Ztoc:
     """``encoded`` put aside until it can be published."""
-    content = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)
+    content = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115  the Ztoc closes it
     try:
         content.write(encoded)
     except BaseException:

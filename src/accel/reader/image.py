@@ -1,13 +1,12 @@
 """An accelerated image to look into: names, files and bytes, fetching only what is asked for."""
 
 import os
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from accel.errors import FormatError, NotFoundError, UnsupportedError
+from accel.errors import UnsupportedError
 from accel.images import Child, Image
 from accel.oci import Descriptor
 from accel.reader.extract import ExtractOptions, Extractor, ExtractReport, open_target
