@@ -29,7 +29,8 @@ _ATTESTED_DIGEST = "vnd.docker.reference.digest"
 class IndexedManifest:
     """One image manifest of the source (by digest) and the SOCI index made for it.
 
-    ``platform`` is what the index's descriptor says: the one asked for, or the manifest's own.
+    ``platform`` is what the descriptor of the SOCI index says where the source has none; in identical mode always (there
+    it is the platform as asked for).
     """
 
     manifest_digest: str
@@ -195,6 +196,10 @@ class _Compatible(_Rewrite):
         image_digest = self.new_digests[indexed.manifest_digest]
         outdated = {indexed.manifest_digest, image_digest}
         image_at = next(i for i, entry in enumerate(self.entries) if entry["digest"] == image_digest)
+        soci_entry = descriptor.to_json()
+        if self.entries[image_at].get("platform"):
+            # As the image says it, however it was asked for.
+            soci_entry["platform"] = self.entries[image_at]["platform"]
         old = [
             i
             for i, entry in enumerate(self.entries)
@@ -202,10 +207,10 @@ class _Compatible(_Rewrite):
             and (entry.get("annotations") or {}).get(Annotation.IMAGE_MANIFEST_DIGEST) in outdated
         ]
         if old and old[0] > image_at:
-            self.entries[old[0]] = descriptor.to_json()
+            self.entries[old[0]] = soci_entry
             old = old[1:]
         else:
-            self.entries.append(descriptor.to_json())
+            self.entries.append(soci_entry)
         for i in reversed(old):
             del self.entries[i]
 
