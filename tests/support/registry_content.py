@@ -27,7 +27,9 @@ def is_digest(text: str) -> bool:
 class Refused(Exception):
     """A refusal as the spec words it."""
 
-    def __init__(self, status: int, code: str, detail: Any = None, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, code: str, detail: Any = None, headers: dict[str, str] | None = None
+    ) -> None:
         super().__init__(code)
         self.status = status
         self.code = code

@@ -2,7 +2,7 @@
 
     with FakeRegistry() as reg:
         reg.add_image("app", tag="v1", layers=[b"..."])              # content without going through HTTP
-        store = RegistryStore(f"{reg.host}/app:v1", reg.options())   # names the host for plain HTTP; sleeps take no time
+        store = RegistryStore(f"{reg.host}/app:v1", reg.options())   # plain HTTP; sleeps take no time
         reg.fail_next("GET", r"/blobs/", status=429, retry_after=1, times=2)
         ...
         assert reg.sleeps == [1, 1]
@@ -26,8 +26,9 @@ Switches, as arguments or attributes to be changed at any time:
     page_size       tags and referrers per page, with Link headers
     tls             an ssl.SSLContext to serve HTTPS with
 
-Faults: ``fail_next(method, path_pattern, …)`` arms one for the next ``times`` requests that match (patterns are searched
-in path and query; "" is any method). Several are used in the order they were armed.
+Faults: ``fail_next(method, path_pattern, …)`` arms one for the next ``times`` requests that match (patterns are
+searched in path and query; "" is any method). Several are used in the order they were armed; one without any of
+the following lets a request pass as it is.
 
     status, body, headers, retry_after    answer this; the request is not carried out
     after=True                            carry it out, then answer this (or ``drop``): the answer got lost
@@ -164,9 +165,7 @@ class FakeRegistry:
             fixed["credentials"] = credentials
         return RegistryOptions(**(fixed | changes))
 
-    def fail_next(
-        self, method: str = "", path: str = "", *, times: int = 1, **what: Any
-    ) -> None:
+    def fail_next(self, method: str = "", path: str = "", *, times: int = 1, **what: Any) -> None:
         """Arm a fault; see the module's docstring."""
         with self._lock:
             self._faults.append(Fault(method, re.compile(path), times, **what))
@@ -184,21 +183,37 @@ class FakeRegistry:
         return self.content.put_blob(name, data)
 
     def add_manifest(
-        self, name: str, manifest: bytes | dict[str, Any], media_type: str = OCI_MANIFEST, tag: str | None = None
+        self,
+        name: str,
+        manifest: bytes | dict[str, Any],
+        media_type: str = OCI_MANIFEST,
+        tag: str | None = None,
     ) -> str:
         """Store a manifest (bytes as they are, or JSON), whatever it names, and give its digest."""
         raw = manifest if isinstance(manifest, bytes) else json.dumps(manifest).encode()
         return self.content.put_manifest(name, raw, media_type, tag or digest_of(raw), check=False)
 
-    def add_image(self, name: str, tag: str, layers: Iterable[bytes], media_type: str = OCI_LAYER_GZIP) -> str:
+    def add_image(
+        self, name: str, tag: str, layers: Iterable[bytes], media_type: str = OCI_LAYER_GZIP
+    ) -> str:
         """Store a plausible image of these (compressed) layers and give its manifest's digest."""
         blobs = list(layers)
         config = json.dumps(
-            {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}, "config": {}}
+            {
+                "architecture": "amd64",
+                "os": "linux",
+                "rootfs": {"type": "layers", "diff_ids": []},
+                "config": {},
+            }
         ).encode()
         parts = [(OCI_CONFIG, config), *((media_type, b) for b in blobs)]
         described = [{"mediaType": m, "digest": self.add_blob(name, b), "size": len(b)} for m, b in parts]
-        manifest = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": described[0], "layers": described[1:]}
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": described[0],
+            "layers": described[1:],
+        }
         return self.add_manifest(name, manifest, OCI_MANIFEST, tag)
 
     def tags(self, name: str) -> dict[str, str]:
@@ -235,7 +250,11 @@ class FakeRegistry:
     def _next_fault(self, request: Request) -> Fault | None:
         with self._lock:
             for fault in self._faults:
-                if fault.times > 0 and fault.method in ("", request.method) and fault.path.search(unquote(request.target)):
+                if (
+                    fault.times > 0
+                    and fault.method in ("", request.method)
+                    and fault.path.search(unquote(request.target))
+                ):
                     fault.times -= 1
                     return fault
         return None
@@ -279,7 +298,9 @@ class FakeRegistry:
                 try:
                     answer: Answer = getattr(self, f"_{kind}")(request, **match.groupdict())
                 except Refused as error:
-                    return Answer(error.status, error.headers | {"Content-Type": "application/json"}, error.body())
+                    return Answer(
+                        error.status, error.headers | {"Content-Type": "application/json"}, error.body()
+                    )
                 return answer
         return Answer(404, {"Content-Type": "text/plain"}, b"404 page not found\n")
 
@@ -303,7 +324,9 @@ class FakeRegistry:
             resource, _, action = scope.rpartition(":")
             by_resource.setdefault(resource, []).append(action)
         scope = " ".join(f"{resource}:{','.join(actions)}" for resource, actions in by_resource.items())
-        error = f',error="{"insufficient_scope" if granted is not None else "invalid_token"}"' if given else ""
+        error = (
+            f',error="{"insufficient_scope" if granted is not None else "invalid_token"}"' if given else ""
+        )
         scope = f',scope="{scope}"' if scope else ""
         return _unauthorised(f'Bearer realm="{self.url}/token",service="fake"{scope}{error}')
 
@@ -312,7 +335,9 @@ class FakeRegistry:
         if kind == "base":
             return set()
         name = match["name"]
-        actions = {"GET": ["pull"], "HEAD": ["pull"], "DELETE": ["delete"]}.get(request.method, ["pull", "push"])
+        actions = {"GET": ["pull"], "HEAD": ["pull"], "DELETE": ["delete"]}.get(
+            request.method, ["pull", "push"]
+        )
         if kind == "upload":  # distribution asks for no more to cancel than to push
             actions = ["pull", "push"]
         wanted = {f"repository:{name}:{action}" for action in actions}
@@ -336,16 +361,15 @@ class FakeRegistry:
             scopes = form.get("scope", "").split()
         else:
             user = self._user(request.headers.get("Authorization", ""))
-            scopes = [s for q in [request.target.partition("?")[2]] for s in parse_qs(q).get("scope", [])]
-            if "Authorization" not in request.headers:
-                user = ""
-        if user is None:
+            scopes = parse_qs(request.target.partition("?")[2]).get("scope", [])
+        known = user is not None
+        if not known and (request.method == "POST" or "Authorization" in request.headers):
             return Answer(401, {}, json.dumps({"details": "incorrect username or password"}).encode())
         granted = set()
         for scope in " ".join(scopes).split():
             resource, _, actions = scope.rpartition(":")
-            allowed = {"pull"} if not user else {"pull", "push", "delete"}
-            if user or self.anonymous_pull:
+            allowed = {"pull", "push", "delete"} if known else {"pull"}
+            if known or self.anonymous_pull:
                 granted |= {f"{resource}:{a}" for a in actions.split(",") if a in allowed}
         token = f"tok-{secrets.token_hex(12)}"
         self._tokens[token] = granted
@@ -393,9 +417,13 @@ class FakeRegistry:
 
     def _storage_answer(self, request: Request) -> Answer:
         if "Authorization" in request.headers:
-            return Answer(400, {"Content-Type": "application/xml"}, b"<Error><Code>InvalidArgument</Code></Error>")
+            return Answer(
+                400, {"Content-Type": "application/xml"}, b"<Error><Code>InvalidArgument</Code></Error>"
+            )
         if request.query.get("X-Amz-Signature") != self._signature:
-            return Answer(403, {"Content-Type": "application/xml"}, b"<Error><Code>AccessDenied</Code></Error>")
+            return Answer(
+                403, {"Content-Type": "application/xml"}, b"<Error><Code>AccessDenied</Code></Error>"
+            )
         name, _, digest = unquote(request.path)[1:].rpartition("/")
         return self._ranged(request, self.content.repository(name).blobs[digest], digest)
 
@@ -435,7 +463,9 @@ class FakeRegistry:
         answer.headers["Content-Type"] = OCI_INDEX
         return answer
 
-    def _page(self, request: Request, path: str, items: list[Any], body: Callable[[list[Any]], Any]) -> Answer:
+    def _page(
+        self, request: Request, path: str, items: list[Any], body: Callable[[list[Any]], Any]
+    ) -> Answer:
         if self.page_size is None:
             return _json(200, body(items))
         start = int(request.query.get("next", 0))
@@ -476,7 +506,9 @@ class FakeRegistry:
                 upload.data += request.body
                 digest = request.query.get("digest", "")
                 self.content.finish(name, key, digest)
-                return Answer(201, {"Location": f"/v2/{name}/blobs/{digest}", "Docker-Content-Digest": digest})
+                return Answer(
+                    201, {"Location": f"/v2/{name}/blobs/{digest}", "Docker-Content-Digest": digest}
+                )
             if request.method == "DELETE":
                 del self.content.repository(name).uploads[key]
                 return Answer(204)

@@ -1,4 +1,4 @@
-"""A threaded HTTP(S) server on loopback whose answers are values, so that faults can edit them before they are sent."""
+"""A threaded HTTP(S) server on loopback whose answers are values, so that faults can edit them."""
 
 import http.server
 import socket
@@ -83,7 +83,9 @@ class BodySource:
 class LoopbackServer:
     """Serves ``respond`` on 127.0.0.1 at a free port, until :meth:`close`, which joins all its threads."""
 
-    def __init__(self, name: str, respond: Respond, log: list[Request], tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, name: str, respond: Respond, log: list[Request], tls: ssl.SSLContext | None = None
+    ) -> None:
         self.name = name
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -91,7 +93,9 @@ class LoopbackServer:
         self.port: int = self._server.server_address[1]
         self.host = f"127.0.0.1:{self.port}"
         self.url = f"{'https' if tls else 'http'}://{self.host}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        )
         self._thread.start()
 
     def close(self) -> None:

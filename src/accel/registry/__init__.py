@@ -12,13 +12,22 @@ Threads, no async: blob traffic is what counts, and urllib3 moves it at a fifth 
 """
 
 from accel.registry.client import RegistryClient
-from accel.registry.credentials import Anonymous, Credential, CredentialSource, DockerConfig, Given
+from accel.registry.credentials import (
+    Anonymous,
+    Chained,
+    Credential,
+    CredentialSource,
+    DockerConfig,
+    Given,
+    standard_paths,
+)
 from accel.registry.errors import MissingBlobsError, TransientError
-from accel.registry.options import HostOptions, RegistryOptions
+from accel.registry.options import HostOptions, RegistryOptions, environment_proxies
 from accel.registry.store import RegistryStore
 
 __all__ = [
     "Anonymous",
+    "Chained",
     "Credential",
     "CredentialSource",
     "DockerConfig",
@@ -29,4 +38,6 @@ __all__ = [
     "RegistryOptions",
     "RegistryStore",
     "TransientError",
+    "environment_proxies",
+    "standard_paths",
 ]

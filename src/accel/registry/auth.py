@@ -63,7 +63,9 @@ class Authenticator:
         self._origin = origin
         self._transport = transport
         self._options = transport.options
-        self._lock = threading.RLock()  # also held while a token is fetched: one fetch serves all waiting threads
+        self._lock = (
+            threading.RLock()
+        )  # also held while a token is fetched: one fetch serves all waiting threads
         self._realm: _Realm | None = None
         self._basic: dict[str, str] = {}  # header by repository
         self._more: dict[Scopes, Scopes] = {}  # what the registry asked for beyond what we thought
@@ -127,9 +129,13 @@ class Authenticator:
         own = realm.host == self._origin.host
         plain = realm.scheme == "http" and not (own and self._origin.scheme == "http")
         if plain and not self._transport.allows_plain(realm):
-            raise AuthError(f"{self._host} wants credentials sent to {realm} by plain HTTP; name that host to allow it")
+            raise AuthError(
+                f"{self._host} wants credentials sent to {realm} by plain HTTP; name that host to allow it"
+            )
         if not own and is_private(realm.host) and self._options.host(realm.name) is None:
-            raise AuthError(f"{self._host} wants credentials sent to the private address {realm}; name it to allow it")
+            raise AuthError(
+                f"{self._host} wants credentials sent to the private address {realm}; name it to allow it"
+            )
 
     def _credential(self, repository: str) -> Credential | None:
         return self._options.credentials.credential_for(self._host, repository)
@@ -198,7 +204,12 @@ class Authenticator:
     def _parse(self, raw: bytes, scopes: Scopes, what: str) -> _Token:
         value: Mapping[str, Any] = parse_json(raw, what)
         text = (value.get("token") or value.get("access_token")) if isinstance(value, dict) else None
-        if not isinstance(text, str) or not text.isascii() or not text.isprintable() or len(text) > _TOKEN_CHARS:
+        if (
+            not isinstance(text, str)
+            or not text.isascii()
+            or not text.isprintable()
+            or len(text) > _TOKEN_CHARS
+        ):
             raise AuthError(f"{what}: the token server's answer holds no token")
         life = value.get("expires_in")
         if isinstance(life, bool) or not isinstance(life, int | float) or not 0 < life < 1e9:

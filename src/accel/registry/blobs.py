@@ -123,9 +123,13 @@ class RemoteBlob:
                         if len(found) > end - start:
                             if response.status == 200:  # the whole was asked for, and there is more
                                 break
-                            raise RegistryError(f"{self._label}: more bytes than the range [{start}, {end}) has")
+                            raise RegistryError(
+                                f"{self._label}: more bytes than the range [{start}, {end}) has"
+                            )
                 if len(found) < end - start:
-                    raise TransientError(f"{self._label}: the range [{start}, {end}) ended {end - start - len(found)} early")
+                    raise TransientError(
+                        f"{self._label}: the range [{start}, {end}) ended {end - start - len(found)} early"
+                    )
             except RegistryError as error:
                 attempts.failed(error)
         return bytes(found[: end - start])
@@ -146,14 +150,19 @@ class RemoteBlob:
     def _answer(self, headers: dict[str, str]) -> Response:
         ok = (200, 206) if headers else (200,)
         repository = self._repository
-        target, self._target = self._target, None
+        target = self._target
         if target is not None:
             transport = repository.client.transport
-            response = transport.request("GET", target, what=self._label, headers=headers, meter=repository.meter)
-            if response.status in ok:
-                self._target = target
-                return response
-            response.close()
+            try:
+                response = transport.request(
+                    "GET", target, what=self._label, headers=headers, meter=repository.meter
+                )
+                if response.status in ok:
+                    return response
+                response.close()
+            except RegistryError as error:
+                _LOG.info("%s", error)
+            self._target = None
         response = repository.send(
             "GET", f"blobs/{self._descriptor.digest}", what=self._what, ok=ok, headers=headers, retry=False
         )
@@ -162,13 +171,15 @@ class RemoteBlob:
         return response
 
     def _is_at(self, response: Response, start: int, end: int) -> bool:
-        """Whether a 206 holds what was asked for, or the beginning of it. RegistryError if the blob has another size."""
+        """Whether a 206 holds what was asked for or its beginning. RegistryError if the blob has another size."""
         match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
         if match is None or int(match[1]) != start or not start <= int(match[2]) < end:
             return False
         if match[3] != "*" and int(match[3]) != self.size:
             response.close()
-            raise RegistryError(f"{self._label}: the registry has {match[3]} bytes, the descriptor says {self.size}")
+            raise RegistryError(
+                f"{self._label}: the registry has {match[3]} bytes, the descriptor says {self.size}"
+            )
         return True
 
 

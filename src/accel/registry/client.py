@@ -68,7 +68,9 @@ class RegistryClient:
         attempts = Attempts(self.options)
         while True:
             try:
-                response = self._authorised(method, url, what, repository, scopes, headers or {}, body, follow, meter)
+                response = self._authorised(
+                    method, url, what, repository, scopes, headers or {}, body, follow, meter
+                )
                 if response.status in ok:
                     return response
                 raise refusal(what, response.status, response.headers, response.error_body())
@@ -132,7 +134,7 @@ class Repository:
         follow: bool = True,
         retry: bool = True,
     ) -> Response:
-        """As :meth:`RegistryClient.send`, below ``/v2/NAME/`` unless ``url`` is absolute; ``push`` asks for write access."""
+        """As :meth:`RegistryClient.send`, below ``/v2/NAME/`` unless ``url`` is absolute; ``push``: to write."""
         absolute = url.startswith(("http://", "https://"))
         return self.client.send(
             method,
@@ -161,7 +163,9 @@ class Repository:
         attempts = Attempts(self.options)
         while True:
             try:
-                with self.send("GET", path, what=what, ok=ok, headers=headers, follow=follow, retry=False) as response:
+                with self.send(
+                    "GET", path, what=what, ok=ok, headers=headers, follow=follow, retry=False
+                ) as response:
                     return response, response.document(self.options.max_document_bytes)
             except RegistryError as error:
                 attempts.failed(error)

@@ -10,7 +10,7 @@ import binascii
 import json
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -66,6 +66,30 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
+class Chained:
+    """Several sources: the first that knows the host answers."""
+
+    sources: Sequence[CredentialSource]
+
+    def credential_for(self, host: str, repository: str) -> Credential | None:
+        for source in self.sources:
+            if (found := source.credential_for(host, repository)) is not None:
+                return found
+        return None
+
+
+def standard_paths(environment: Mapping[str, str], home: Path) -> list[Path]:
+    """Where docker, podman and skopeo keep credentials, the more particular first; they need not exist."""
+    if named := environment.get("REGISTRY_AUTH_FILE"):
+        return [Path(named)]
+    docker = Path(environment.get("DOCKER_CONFIG") or home / ".docker") / "config.json"
+    runtime = environment.get("XDG_RUNTIME_DIR")
+    config = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
+    containers = [Path(runtime) / "containers" / "auth.json"] if runtime else []
+    return [docker, *containers, config / "containers" / "auth.json"]
+
+
+@dataclass(frozen=True, slots=True)
 class DockerConfig:
     """A read ``config.json``. Helpers are programs ``docker-credential-NAME`` found on PATH, run when asked."""
 
@@ -95,7 +119,9 @@ class DockerConfig:
         store = value.get("credsStore") or None
         if not isinstance(auths, dict) or not isinstance(helpers, dict) or not isinstance(store, str | None):
             raise ConfigError(f"{name}: auths and credHelpers must be objects, credsStore a name")
-        parsed = {_plain_key(key): _entry(entry, f"{name}: {_plain_key(key)}") for key, entry in auths.items()}
+        parsed = {
+            _plain_key(key): _entry(entry, f"{name}: {_plain_key(key)}") for key, entry in auths.items()
+        }
         for helper in (*helpers.values(), *([store] if store else [])):
             if not isinstance(helper, str) or not _HELPER_NAME.fullmatch(helper):
                 raise ConfigError(f"{name}: not the name of a credential helper: {helper!r}")
@@ -106,7 +132,9 @@ class DockerConfig:
         for key in _keys(host, repository):
             if helper := self.cred_helpers.get(key):
                 return _from_helper(helper, _HUB_KEY if key == "docker.io" else key)
-        if self.creds_store and (found := _from_helper(self.creds_store, _HUB_KEY if host == "docker.io" else host)):
+        if self.creds_store and (
+            found := _from_helper(self.creds_store, _HUB_KEY if host == "docker.io" else host)
+        ):
             return found
         for key in _keys(host, repository):
             if (known := self.auths.get(key)) is not None and known != Credential():

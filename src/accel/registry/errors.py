@@ -27,7 +27,12 @@ class TransientError(RegistryError):
     """Trying again may help; ``retry_after_s`` (None: not said) is the wait the registry asked for."""
 
     def __init__(
-        self, what: str, *, status: int | None = None, code: str | None = None, retry_after_s: float | None = None
+        self,
+        what: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(what, status=status, code=code, temporary=True)
         self.retry_after_s = retry_after_s

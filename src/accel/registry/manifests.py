@@ -23,13 +23,23 @@ class Manifests:
         Raises NotFoundError, DigestMismatch, and what :func:`accel.oci.parse_manifest` raises for what is no manifest.
         """
         path = _path(ref)
-        response, raw = self._repository.document(path, what=f"manifest {ref}", headers={"Accept": MANIFEST_ACCEPT})
+        name = f"{self._repository.label}: manifest {ref}"
+        response, raw = self._repository.document(
+            path, what=f"manifest {ref}", headers={"Accept": MANIFEST_ACCEPT}
+        )
         claimed = ref if ":" in ref else _claimed_digest(response)
         if claimed is not None:
-            _check(raw, claimed, f"{self._repository.label}: manifest {ref}")
+            _check(raw, claimed, name)
         if response.media_type == "text/html":
-            raise RegistryError(f"{response.what}: the registry answers with a web page", status=response.status)
-        parsed = parse_manifest(raw, response.media_type, max_bytes=self._repository.options.max_document_bytes)
+            raise RegistryError(
+                f"{response.what}: the registry answers with a web page", status=response.status
+            )
+        try:
+            parsed = parse_manifest(raw, response.media_type, max_bytes=len(raw))
+        except FormatError as error:
+            raise FormatError(error.what, blob=name) from error
+        except UnsupportedError as error:
+            raise UnsupportedError(f"{name}: {error}") from error
         digest = ref if ":" in ref else parsed.digest
         return Descriptor(parsed.media_type, digest, len(raw)), raw
 

@@ -61,23 +61,47 @@ class RegistryOptions:
     max_attempts: int = 6  # requests sent for one step, or in a row without progress when streaming
     backoff_s: float = 0.5  # before the second attempt; doubles from there
     backoff_max_s: float = 30.0
-    retry_budget_s: float = 180.0  # all waiting of one step together; a longer Retry-After is an error at once
+    retry_budget_s: float = (
+        180.0  # all waiting of one step together; a longer Retry-After is an error at once
+    )
 
     chunk_bytes: int = 16 << 20  # upload chunk and the most an upload holds in memory
-    max_document_bytes: int = 8 << 20  # manifests and other JSON; registries take up to 4 MiB (distribution-spec)
+    max_document_bytes: int = (
+        8 << 20
+    )  # manifests and other JSON; registries take up to 4 MiB (distribution-spec)
     max_redirects: int = 5
     max_pages: int = 64  # followed Link headers of one listing
-    spool_bytes: int = 8 << 20  # a blob of a host without Range is kept in memory up to here, then in a temporary file
+    spool_bytes: int = (
+        8 << 20
+    )  # a blob of a host without Range is kept in memory up to here, then in a temporary file
 
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     jitter: Callable[[], float] = field(default=random.random, repr=False)  # in [0, 1)
 
     def __post_init__(self) -> None:
-        for name in ("connect_timeout_s", "read_timeout_s", "max_attempts", "chunk_bytes", "max_document_bytes"):
+        for name in (
+            "connect_timeout_s",
+            "read_timeout_s",
+            "max_attempts",
+            "chunk_bytes",
+            "max_document_bytes",
+        ):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive")
 
     def host(self, name: str) -> HostOptions | None:
         """The options named for ``name`` ("host" or "host:port"), None if it was not named."""
         return self.hosts.get(name)
+
+
+def environment_proxies(environment: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """``proxies`` and ``no_proxy`` as HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY say; lower case goes first."""
+
+    def get(name: str) -> str:
+        # HTTP_PROXY in capitals could be a client's header in CGI, but nothing here runs there
+        return environment.get(name) or environment.get(name.upper()) or ""
+
+    proxies = {scheme: get(f"{scheme}_proxy") or get("all_proxy") for scheme in ("http", "https")}
+    no_proxy = tuple(entry.strip() for entry in get("no_proxy").split(",") if entry.strip())
+    return {scheme: url for scheme, url in proxies.items() if url}, no_proxy

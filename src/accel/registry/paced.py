@@ -17,8 +17,9 @@ import urllib3.connection
 
 _BUFFER_BYTES = 64 << 10
 _HEADER_BYTES = 256 << 10  # http.client alone takes 100 lines of 64 KiB, and any number of "100 Continue"
-_FRAMING_PER_BYTE = 8  # a chunked body in chunks of one byte takes 6 bytes for each
-_FRAMING_BYTES = 1 << 20
+# Beyond the bytes of a body, chunked framing may take as much again (chunks of 5 bytes do), and what is read ahead.
+_FRAMING_PER_BYTE = 2
+_FRAMING_BYTES = 128 << 10
 
 
 class _PacedReader(io.RawIOBase):
@@ -60,7 +61,13 @@ class _PacedReader(io.RawIOBase):
 
 class _PacedResponse(http.client.HTTPResponse):
     def __init__(
-        self, sock: socket.socket, debuglevel: int = 0, method: str | None = None, url: str | None = None, *, min_rate: int
+        self,
+        sock: socket.socket,
+        debuglevel: int = 0,
+        method: str | None = None,
+        url: str | None = None,
+        *,
+        min_rate: int,
     ) -> None:
         super().__init__(sock, debuglevel, method, url)
         raw: io.RawIOBase = self.fp.detach()

@@ -28,7 +28,10 @@ def pages(repository: Repository, first: Response, raw: bytes, what: str) -> Ite
         response, raw = repository.document(url, what=what)
         total += len(raw)
         if total > _LISTING_DOCUMENTS * options.max_document_bytes:
-            raise LimitError(f"{response.what}: the pages do not end", limit=_LISTING_DOCUMENTS * options.max_document_bytes)
+            raise LimitError(
+                f"{response.what}: the pages do not end",
+                limit=_LISTING_DOCUMENTS * options.max_document_bytes,
+            )
         yield response, raw
 
 

@@ -1,4 +1,4 @@
-"""Manifests that name another one as their ``subject`` (distribution-spec «Listing referrers», «referrers tag schema»).
+"""Manifests whose ``subject`` is another one (distribution-spec «Listing referrers», «referrers tag schema»).
 
 A registry either keeps the list itself (the referrers API), or its clients keep it in an index under the tag
 ``sha256-<hex>`` of the same repository. Which of both is found out by asking.
@@ -71,7 +71,9 @@ class Referrers:
                 self._manifests.put(canonical_json(_with_entry(index, entry)), MediaType.OCI_INDEX, tag)
             index = self._fallback_index(subject.digest)
         if index is None or all(d.digest != entry.digest for d in index.manifests):
-            raise TransientError(f"{self._repository.label}: {tag} is overwritten by others; {entry.digest} is not in it")
+            raise TransientError(
+                f"{self._repository.label}: {tag} is overwritten by others; {entry.digest} is not in it"
+            )
 
     def _from_api(self, digest: str, artifact_type: str | None) -> list[Descriptor] | None:
         """What the referrers API answers; None if there is no such API."""
@@ -104,7 +106,9 @@ class Referrers:
             return None
         parsed = parse_manifest(raw)
         if not isinstance(parsed, Index):
-            raise RegistryError(f"{self._repository.label}: the tag {tag} is an image, not a list of referrers")
+            raise RegistryError(
+                f"{self._repository.label}: the tag {tag} is an image, not a list of referrers"
+            )
         return parsed
 
     def _described(self, referrer: Descriptor) -> Descriptor:

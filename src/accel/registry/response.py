@@ -14,6 +14,7 @@ from accel.registry.errors import TransientError
 
 _ERROR_BODY_BYTES = 64 << 10
 _READ_BYTES = 64 << 10
+_MAX_READ_BYTES = 256 << 10  # a read that breaks off loses what it had; larger ones are hardly faster
 
 
 class Meter:
@@ -66,13 +67,21 @@ class Response:
         return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
     def chunks(self, chunk_bytes: int) -> Iterator[bytes]:
-        """The body as it was sent (no content decoding). TransientError when the connection breaks."""
+        """The body as it was sent (no content decoding) in pieces of at most ``chunk_bytes``.
+
+        TransientError when the connection breaks.
+        """
+        read_bytes = min(chunk_bytes, _MAX_READ_BYTES)
         try:
-            while chunk := self._raw.read(chunk_bytes, decode_content=False):
+            while chunk := self._raw.read(read_bytes, decode_content=False):
                 if self._meter:
                     self._meter.add(len(chunk))
                 yield chunk
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except (
+            urllib3.exceptions.HTTPError,
+            OSError,
+            ValueError,
+        ) as error:  # ValueError: a chunk of -5 bytes
             raise TransientError(f"{self.what}: the connection broke: {_kind(error)}") from error
         finally:
             self.close()
@@ -94,13 +103,15 @@ class Response:
         return b"".join(parts)
 
     def document(self, max_bytes: int) -> bytes:
-        """The whole body with a ``gzip`` or ``deflate`` content coding undone, which no one asked for but some apply."""
+        """The whole body; a ``gzip`` or ``deflate`` coding, which no one asked for but some apply, is undone."""
         raw = self.body(max_bytes)
         coding = self.headers.get("Content-Encoding", "").strip().lower()
         if coding in ("", "identity"):
             return raw
         if coding not in ("gzip", "x-gzip", "deflate"):
-            raise RegistryError(f"{self.what}: the answer has the content coding {coding[:40]!r}, which was not asked for")
+            raise RegistryError(
+                f"{self.what}: the answer has the content coding {coding[:40]!r}, which was not asked for"
+            )
         decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
         try:
             plain = decoder.decompress(raw, max_bytes + 1)
@@ -113,7 +124,8 @@ class Response:
         return plain
 
     def error_body(self) -> bytes:
-        """What there is of the body, cut at 64 KiB; never raises for a broken connection."""
+        """What there is of the body, cut at 64 KiB and not counted; never raises for a broken connection."""
+        self._meter = None
         parts: list[bytes] = []
         total = 0
         try:
@@ -134,9 +146,12 @@ class Response:
 
     def close(self) -> None:
         """Give the connection back if the body was read to the end, close it otherwise. May be called again."""
-        if not self._raw.closed:  # closed: http.client saw the end of the body
-            self._raw.close()
-        self._raw.release_conn()
+        raw = self._raw
+        if not raw.closed and getattr(raw, "length_remaining", None) == 0:
+            raw.drain_conn()  # an answer without a body: nothing is read, but http.client marks it as done
+        if not raw.closed:
+            raw.close()
+        raw.release_conn()
 
     def __enter__(self) -> Self:
         return self

@@ -93,10 +93,10 @@ class RegistryStore:
         found: list[str] = []
         for page, body in pages(self.repository, response, raw, what):
             value = parse_json(body, page.what)
-            tags = value.get("tags") if isinstance(value, dict) else None
-            if not isinstance(tags, list | None) or any(not isinstance(tag, str) for tag in tags or ()):
-                raise RegistryError(f"{page.what}: not a list of tags")
-            found += tags or ()
+            tags = (value.get("tags") or []) if isinstance(value, dict) else None
+            if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+                raise RegistryError(f"{page.what}: the answer is no list of tags")
+            found += tags
         return list(dict.fromkeys(found))
 
     def close(self) -> None:

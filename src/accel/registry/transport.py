@@ -118,7 +118,9 @@ class Transport:
             url = join(url, location)
             target = Origin.of(url)
             if not self.may_use(target, origin):
-                raise RegistryError(f"{what}: {origin} redirects to {target}, which is not allowed unless that host is named")
+                raise RegistryError(
+                    f"{what}: {origin} redirects to {target}, which is not allowed unless that host is named"
+                )
             if target != origin:
                 sent = {k: v for k, v in sent.items() if k.lower() not in ("authorization", "cookie")}
             _LOG.debug("%s: redirected from %s to %s", what, origin, target)
@@ -130,12 +132,13 @@ class Transport:
     ) -> urllib3.BaseHTTPResponse:
         options = self.options
         sent = dict(headers)
+        pool, proxied = self._pool(origin)
         if body is not None:
             sent["Content-Length"] = str(body.size)
         try:
-            return self._pool(origin).urlopen(
+            return pool.urlopen(
                 method,
-                request_target(url),
+                url if proxied else request_target(url),
                 body=cast(Any, _pieces(body.open()) if body is not None and body.size else None),
                 headers=sent,
                 retries=False,
@@ -151,7 +154,8 @@ class Transport:
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise _failure(error, origin, what) from error
 
-    def _pool(self, origin: Origin) -> urllib3.HTTPConnectionPool:
+    def _pool(self, origin: Origin) -> tuple[urllib3.HTTPConnectionPool, bool]:
+        """The pool for ``origin``, and whether it leads to a proxy that wants whole URLs."""
         proxy = self._proxy(origin)
         with self._lock:
             manager = self._managers.get(proxy)
@@ -163,7 +167,8 @@ class Transport:
                 more["ssl_context"] = self._context(named)
                 if named is not None and named.insecure:
                     more |= {"cert_reqs": "CERT_NONE", "assert_hostname": False}
-            return manager.connection_from_host(origin.host, origin.port, origin.scheme, pool_kwargs=more)
+            pool = manager.connection_from_host(origin.host, origin.port, origin.scheme, pool_kwargs=more)
+            return pool, proxy is not None and origin.scheme == "http"
 
     def _context(self, named: HostOptions | None) -> ssl.SSLContext:
         """The TLS settings of a host; called with the lock held. ConfigError for files that cannot be loaded."""
@@ -176,7 +181,9 @@ class Transport:
                 if named is not None and named.client_cert:
                     context.load_cert_chain(named.client_cert, named.client_key)
             except (OSError, ssl.SSLError) as error:
-                raise ConfigError(f"cannot load TLS files ({error.strerror or type(error).__name__})") from error
+                raise ConfigError(
+                    f"cannot load TLS files ({error.strerror or type(error).__name__})"
+                ) from error
             if named is not None and named.insecure:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
@@ -220,11 +227,11 @@ def _failure(error: Exception, origin: Origin, what: str) -> RegistryError:
         return RegistryError(f"{what}: the request cannot be sent: {redact(str(error))[:200]}")
     if isinstance(error, urllib3.exceptions.ProxyError):
         return TransientError(f"{what}: the proxy for {origin} does not answer or refuses")
-    if isinstance(error, urllib3.exceptions.TimeoutError) or isinstance(cause, TimeoutError):
-        return TransientError(f"{what}: no answer from {origin} in time")
     if isinstance(cause, OSError) and cause.errno:
         name = errno.errorcode.get(cause.errno, str(cause.errno))
         return TransientError(f"{what}: no connection to {origin}: {cause.strerror} ({name})")
+    if isinstance(error, urllib3.exceptions.TimeoutError) or isinstance(cause, TimeoutError):
+        return TransientError(f"{what}: no answer from {origin} in time")
     return TransientError(f"{what}: the connection to {origin} broke ({type(cause).__name__})")
 
 
@@ -236,7 +243,9 @@ def _tls_failure(error: ssl.SSLError, origin: Origin, what: str) -> RegistryErro
             "name a CA bundle for this host, or name it insecure"
         )
     if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"):
-        return RegistryError(f"{what}: {origin.name} does not speak TLS; if it speaks plain HTTP, name it for plain HTTP")
+        return RegistryError(
+            f"{what}: {origin.name} does not speak TLS; if it speaks plain HTTP, name it for plain HTTP"
+        )
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return TransientError(f"{what}: {origin.name} ended the TLS connection")
     return RegistryError(f"{what}: TLS with {origin.name} failed: {reason}")

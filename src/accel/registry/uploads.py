@@ -74,7 +74,9 @@ class BlobWriter:
             self._put_chunked(descriptor, chunks)
         else:
             try:
-                self._put_whole(descriptor, Body(descriptor.size, lambda: _held_back(verified(chunks, descriptor))))
+                self._put_whole(
+                    descriptor, Body(descriptor.size, lambda: _held_back(verified(chunks, descriptor)))
+                )
             except RegistryError as error:
                 if error.status != 413:  # a proxy's limit for one request
                     raise
@@ -87,7 +89,7 @@ class BlobWriter:
             try:
                 self._commit(location, descriptor, body)
                 return
-            except AccelError as error:
+            except BaseException as error:
                 self._cancel(location)
                 if not isinstance(error, RegistryError):
                     raise
@@ -99,7 +101,9 @@ class BlobWriter:
         location, min_bytes = self._start(descriptor)
         upload = _ChunkedUpload(self, descriptor, location)
         try:
-            for block in _blocks(verified(chunks, descriptor), max(self._repository.options.chunk_bytes, min_bytes)):
+            for block in _blocks(
+                verified(chunks, descriptor), max(self._repository.options.chunk_bytes, min_bytes)
+            ):
                 upload.append(block)
             upload.finish()
         except BaseException:
@@ -150,14 +154,22 @@ class BlobWriter:
         url = join(response.url, location)
         client = self._repository.client
         if not client.transport.may_use(Origin.of(url), client.origin):
-            raise RegistryError(f"{response.what}: {client.origin} sends the upload to {Origin.of(url)}, which is not allowed")
+            raise RegistryError(
+                f"{response.what}: {client.origin} sends the upload to {Origin.of(url)}, which is not allowed"
+            )
         return url
 
     def _cancel(self, location: str) -> None:
         """Let the registry forget an upload, if it listens."""
         try:
             self._repository.send(
-                "DELETE", location, what="cancelling an upload", ok=(200, 202, 204, 404), push=True, body=EMPTY, retry=False
+                "DELETE",
+                location,
+                what="cancelling an upload",
+                ok=(200, 202, 204, 404),
+                push=True,
+                body=EMPTY,
+                retry=False,
             ).discard()
         except AccelError as error:
             _LOG.debug("%s", error)
@@ -216,7 +228,9 @@ class _ChunkedUpload:
             self.location = self._writer._start(self._descriptor)[0]
             reached = 0
         if not start <= reached <= end:
-            raise TransientError(f"upload of {self._descriptor.digest}: the registry has {reached} bytes, not {start} to {end}")
+            raise TransientError(
+                f"upload of {self._descriptor.digest}: the registry has {reached} bytes, not {start} to {end}"
+            )
         self.offset = reached
 
     def _reached(self) -> int:
@@ -249,7 +263,7 @@ def _held_back(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
 
 
 def _blocks(chunks: Iterable[Chunk], block_bytes: int) -> Iterator[memoryview]:
-    """The same bytes in blocks of ``block_bytes``, the last one shorter. A block is valid until the next is asked for."""
+    """The same bytes in blocks of ``block_bytes``, the last one shorter."""
     block = bytearray()
     for chunk in chunks:
         view = memoryview(chunk)
@@ -258,7 +272,7 @@ def _blocks(chunks: Iterable[Chunk], block_bytes: int) -> Iterator[memoryview]:
             block += view[:n]
             view = view[n:]
             if len(block) == block_bytes:
-                yield memoryview(bytes(block))
+                yield memoryview(block)
                 block = bytearray()
     if block:
         yield memoryview(block)
