@@ -1,9 +1,9 @@
 """Option values from the environment and from files: the only module that reads either.
 
-    REGISTRY_AUTH_FILE            credentials file, before all others
-    DOCKER_CONFIG                 directory of docker's config.json (else ~/.docker)
-    XDG_RUNTIME_DIR               its containers/auth.json, where podman, buildah and skopeo log in
-    HTTPS_PROXY HTTP_PROXY NO_PROXY (also in lower case; HTTP_PROXY only in lower case where CGI could set it)
+REGISTRY_AUTH_FILE            credentials file, before all others
+DOCKER_CONFIG                 directory of docker's config.json (else ~/.docker)
+XDG_RUNTIME_DIR               its containers/auth.json, where podman, buildah and skopeo log in
+HTTPS_PROXY HTTP_PROXY NO_PROXY (also in lower case; HTTP_PROXY only in lower case where CGI could set it)
 """
 
 import os

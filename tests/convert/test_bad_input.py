@@ -78,7 +78,9 @@ def test_one_bad_layer_is_left_out_with_a_warning(tmp_path: Path, store: LayoutS
         assert bad.descriptor.digest in row.reason
 
 
-@pytest.mark.parametrize("name", [name for name in BAD_LAYERS if name not in ("neither gzip nor tar", "empty blob")])
+@pytest.mark.parametrize(
+    "name", [name for name in BAD_LAYERS if name not in ("neither gzip nor tar", "empty blob")]
+)
 def test_in_identical_mode_it_fails_the_image(tmp_path: Path, store: LayoutStore, name: str) -> None:
     bad, _ = BAD_LAYERS[name]
     put_any(store, bad)
@@ -106,7 +108,9 @@ def test_a_blob_that_is_not_what_its_digest_says(tmp_path: Path, store: LayoutSt
     path.write_bytes(flipped(other, 4))  # mtime in the gzip header: still inflates
     report = convert(f"oci:{tmp_path}/in:v1", None, ALL)
     assert [layer.state for layer in report.layers] == ["indexed", "failed"]
-    assert "digest mismatch" in report.layers[1].reason and victim.descriptor.digest in report.layers[1].reason
+    assert (
+        "digest mismatch" in report.layers[1].reason and victim.descriptor.digest in report.layers[1].reason
+    )
     with pytest.raises(DigestMismatch):
         convert(f"oci:{tmp_path}/in:v1", f"oci:{tmp_path}/out:v1", STRICT)
 
@@ -140,7 +144,9 @@ def test_a_missing_layer_blob_is_said_by_name(tmp_path: Path, store: LayoutStore
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("reference", ["oci:{dir}/in:nope", "oci:{dir}/none:v1", "oci-archive:{dir}/none.tar:v1"])
+@pytest.mark.parametrize(
+    "reference", ["oci:{dir}/in:nope", "oci:{dir}/none:v1", "oci-archive:{dir}/none.tar:v1"]
+)
 def test_missing_tags_and_places(tmp_path: Path, store: LayoutStore, reference: str) -> None:
     put(store, image([GOOD]), "v1")
     before = left_in(tmp_path)
@@ -149,7 +155,7 @@ def test_missing_tags_and_places(tmp_path: Path, store: LayoutStore, reference: 
     assert left_in(tmp_path) == before
 
 
-# --- registries --------------------------------------------------------------------------------------------------------
+# --- registries ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -197,7 +203,9 @@ def test_a_push_that_breaks_anywhere_leaves_no_tag(registry: FakeRegistry, metho
     except RegistryError:
         assert tags_of(registry) == ["v1"]
     else:
-        assert not [r for r in registry.seen(method, path) if r.status == 500]  # that step is not part of a push
+        assert not [
+            r for r in registry.seen(method, path) if r.status == 500
+        ]  # that step is not part of a push
 
 
 def test_a_push_interrupted_before_the_tag_is_taken_up_again(registry: FakeRegistry) -> None:
@@ -245,7 +253,7 @@ def test_a_tag_that_moves_meanwhile_changes_nothing(registry: FakeRegistry) -> N
     assert accel.verify(report.reference, registries=registry.options()).ok
 
 
-# --- disks -------------------------------------------------------------------------------------------------------------
+# --- disks --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -300,5 +308,3 @@ def test_errors_of_one_layer_stop_the_others(tmp_path: Path, store: LayoutStore)
     with pytest.raises(FormatError):
         convert(f"oci:{tmp_path}/in:v1", f"oci:{tmp_path}/out:v1", STRICT)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("accel")]
-
-

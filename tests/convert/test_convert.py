@@ -43,7 +43,9 @@ TOP = gzip_layer(tar_of(file("etc/motd", b"hello"), symlink("motd", "etc/motd"),
 
 def two_platforms(**changes: bool) -> Built:
     amd64 = image([BASE, TOP], platform="linux/amd64", **changes)
-    arm64 = image([BASE, plain_layer(random_tar(3, 9, 3000)), EMPTY_LAYER], platform="linux/arm64/v8", **changes)
+    arm64 = image(
+        [BASE, plain_layer(random_tar(3, 9, 3000)), EMPTY_LAYER], platform="linux/arm64/v8", **changes
+    )
     return index([amd64, arm64, attestation_of(amd64)], **changes)
 
 
@@ -106,7 +108,9 @@ def test_a_single_image_becomes_an_index(layout: tuple[LayoutStore, str], docker
     assert report.totals["usable"] == 2
 
 
-def test_a_second_run_finds_everything_and_writes_nothing(tmp_path: Path, layout: tuple[LayoutStore, str]) -> None:
+def test_a_second_run_finds_everything_and_writes_nothing(
+    tmp_path: Path, layout: tuple[LayoutStore, str]
+) -> None:
     store, where = layout
     put(store, two_platforms(), "v1")
     first = convert(f"{where}:v1", None, ALL)
@@ -272,7 +276,7 @@ def test_hard_links_across_entries_and_layers_survive(layout: tuple[LayoutStore,
         assert (b"".join(opened.cat("a")), b"".join(opened.cat("b"))) == (b"new", b"content")
 
 
-# --- places ------------------------------------------------------------------------------------------------------------
+# --- places -------------------------------------------------------------------------------------------------
 
 
 def test_layout_to_archive_and_archive_to_itself(tmp_path: Path, layout: tuple[LayoutStore, str]) -> None:
@@ -373,7 +377,7 @@ def test_an_index_of_other_images_never_lends_its_layers_wrongly(layout: tuple[L
     assert accel.verify(f"{where}:v1_accelerated").ok
 
 
-# --- wishes that cannot be met ---------------------------------------------------------------------------------------
+# --- wishes that cannot be met ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -388,7 +392,9 @@ def test_an_index_of_other_images_never_lends_its_layers_wrongly(layout: tuple[L
         ("UPPER/Case", None, ReferenceSyntaxError),
     ],
 )
-def test_impossible_places_are_refused_before_any_work(src: str, dest: str | None, error: type[Exception]) -> None:
+def test_impossible_places_are_refused_before_any_work(
+    src: str, dest: str | None, error: type[Exception]
+) -> None:
     with pytest.raises(error):
         convert(src, dest)
 
@@ -399,14 +405,15 @@ def test_referrers_elsewhere_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"span_bytes": 1}, {"span_bytes": 1 << 40}, {"min_layer_bytes": -1}, {"threads": 0}, {"mode": "full"}]
+    "wrong",
+    [{"span_bytes": 1}, {"span_bytes": 1 << 40}, {"min_layer_bytes": -1}, {"threads": 0}, {"mode": "full"}],
 )
 def test_options_are_checked(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError):
         ConvertOptions(**wrong)  # type: ignore[arg-type]
 
 
-# --- progress and cancelling -----------------------------------------------------------------------------------------
+# --- progress and cancelling --------------------------------------------------------------------------------
 
 
 class Recorder:

@@ -11,8 +11,8 @@ import zlib
 import pytest
 import zstandard
 
-from accel.compression import Compression, decompressed, peek, sniff
 from accel.errors import FormatError, LimitError, TruncatedError, UnsupportedError
+from accel.images.compression import Compression, decompressed, peek, sniff
 from support.images import file, tar_of
 
 DATA = b"".join(bytes([b]) * 3000 + random.Random(b).randbytes(500) for b in range(60))

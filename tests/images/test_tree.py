@@ -3,7 +3,7 @@
 import pytest
 
 from accel.errors import NotFoundError
-from accel.tree import Tree, merge
+from accel.images.tree import Tree, merge
 from accel_core.entries import EntryTable
 
 Rows = list[dict[str, object]]
@@ -51,20 +51,34 @@ def names(tree: Tree) -> dict[str, int]:
         pytest.param([[reg("a")], [reg("a"), reg(".wh.a")]], {"a": 1}, id="whiteout spares its own layer"),
         pytest.param([[reg(".wh.a"), reg("a")]], {"a": 0}, id="whiteout of nothing"),
         pytest.param(
-            [[reg("d/a"), reg("d/s/b")], [reg("d/c"), reg("d/.wh..wh..opq")]], {"d": 0, "d/c": 1}, id="opaque directory"
+            [[reg("d/a"), reg("d/s/b")], [reg("d/c"), reg("d/.wh..wh..opq")]],
+            {"d": 0, "d/c": 1},
+            id="opaque directory",
         ),
-        pytest.param([[reg("a")], [reg(".wh..wh.aufs"), reg(".wh..wh.plnk/x")]], {"a": 0}, id="aufs bookkeeping"),
+        pytest.param(
+            [[reg("a")], [reg(".wh..wh.aufs"), reg(".wh..wh.plnk/x")]], {"a": 0}, id="aufs bookkeeping"
+        ),
         pytest.param([[reg("d/a")], [reg("d")]], {"d": 1}, id="file replaces directory"),
         pytest.param([[reg("d")], [reg("d/a")]], {"d": 1, "d/a": 1}, id="directory replaces file"),
-        pytest.param([[dirent("d"), reg("d/a")], [dirent("d/")]], {"d": 1, "d/a": 0}, id="directory keeps children"),
-        pytest.param([[reg("d/a"), sym("l", "d")], [reg("l/b")]], {"d": 0, "d/a": 0, "l": 1, "l/b": 1}, id="symlink in a name is not followed"),
-        pytest.param([[reg("./x"), reg("/y"), reg("z//w")]], {"x": 0, "y": 0, "z": 0, "z/w": 0}, id="names are cleaned"),
+        pytest.param(
+            [[dirent("d"), reg("d/a")], [dirent("d/")]], {"d": 1, "d/a": 0}, id="directory keeps children"
+        ),
+        pytest.param(
+            [[reg("d/a"), sym("l", "d")], [reg("l/b")]],
+            {"d": 0, "d/a": 0, "l": 1, "l/b": 1},
+            id="symlink in a name is not followed",
+        ),
+        pytest.param(
+            [[reg("./x"), reg("/y"), reg("z//w")]], {"x": 0, "y": 0, "z": 0, "z/w": 0}, id="names are cleaned"
+        ),
         pytest.param([[reg("../../a"), reg("b/../c")]], {"a": 0, "c": 0}, id="names cannot climb out"),
         pytest.param([[reg("a")], [link("b", "a")]], {"a": 0, "b": 0}, id="hard link to a lower layer"),
         pytest.param([[link("b", "a"), reg("a")]], {"a": 0, "b": 0}, id="hard link before its target"),
-        pytest.param([[{"name": b"pax", "typeflag": "g"}, reg("a")]], {"a": 0}, id="global header is no file"),
+        pytest.param(
+            [[{"name": b"pax", "typeflag": "g"}, reg("a")]], {"a": 0}, id="global header is no file"
+        ),
     ],
-)  # fmt: skip
+)
 def test_merge(layers: list[Rows], expected: dict[str, int]) -> None:
     assert names(merged(*layers)) == expected
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from accel.errors import ConfigError
+from accel.images.tree import Node, merge
 from accel.reader.extract import ExtractOptions, Extractor, ExtractReport, open_target
-from accel.tree import Node, merge
 from accel_core.entries import EntryTable
 
 Rows = list[dict[str, object]]
@@ -60,7 +60,9 @@ def test_files_links_and_directories(tmp_path: Path) -> None:
     assert stat.S_IMODE((out / "d/a").stat().st_mode) == 0o640
     assert (out / "d/a").stat().st_ino == (out / "d/hard").stat().st_ino
     assert os.readlink(out / "soft") == "d/a" and (out / "soft").lstat().st_mtime == 77
-    assert stat.S_ISFIFO((out / "pipe").stat().st_mode) and stat.S_IMODE((out / "pipe").stat().st_mode) == 0o622
+    assert (
+        stat.S_ISFIFO((out / "pipe").stat().st_mode) and stat.S_IMODE((out / "pipe").stat().st_mode) == 0o622
+    )
     assert stat.S_IMODE((out / "d").stat().st_mode) == 0o750 and (out / "d").stat().st_mtime == 1000
     assert (report.n_files, report.n_bytes, report.skipped) == (4, len(CONTENT), [])
 

@@ -92,7 +92,11 @@ def test_extraction_of_one_file_or_directory(reference: str, tmp_path: Path) -> 
 
 def test_ls_and_stat(reference: str) -> None:
     with accel.open_image(reference) as opened:
-        assert [(i.name, i.kind) for i in opened.ls("/")] == [("etc", "dir"), ("motd", "symlink"), ("usr", "dir")]
+        assert [(i.name, i.kind) for i in opened.ls("/")] == [
+            ("etc", "dir"),
+            ("motd", "symlink"),
+            ("usr", "dir"),
+        ]
         assert [i.name for i in opened.ls("motd")] == ["etc/motd"]
         assert opened.stat("motd").size == 5
         assert opened.stat("motd", follow=False).linkname == "/etc/motd"

@@ -140,20 +140,31 @@ def shifted(offsets: tuple[int, ...], at: int, by: int) -> tuple[int, ...]:
 
 WRONG_INDEXES: dict[str, tuple[Callable[[], LayerIndex], str]] = {
     "window": (wrong_window, "span 2"),
-    "bits": (lambda: changed_points(bits=bytes([0, (INDEX.checkpoints.bits[1] + 1) % 8]) + INDEX.checkpoints.bits[2:]), "span 1"),
-    "uncompressed offset": (
-        lambda: changed_points(uncomp_offset=shifted(INDEX.checkpoints.uncomp_offset, 1, 1)), "span 0"
+    "bits": (
+        lambda: changed_points(
+            bits=bytes([0, (INDEX.checkpoints.bits[1] + 1) % 8]) + INDEX.checkpoints.bits[2:]
+        ),
+        "span 1",
     ),
-    "compressed offset": (lambda: changed_points(comp_offset=shifted(INDEX.checkpoints.comp_offset, 1, 1)), "span 0"),
+    "uncompressed offset": (
+        lambda: changed_points(uncomp_offset=shifted(INDEX.checkpoints.uncomp_offset, 1, 1)),
+        "span 0",
+    ),
+    "compressed offset": (
+        lambda: changed_points(comp_offset=shifted(INDEX.checkpoints.comp_offset, 1, 1)),
+        "span 0",
+    ),
     "span digest": (
-        lambda: replace(INDEX, span_digests=("sha256:" + "0" * 64, *INDEX.span_digests[1:])), "span 0: digest is"
+        lambda: replace(INDEX, span_digests=("sha256:" + "0" * 64, *INDEX.span_digests[1:])),
+        "span 0: digest is",
     ),
     "layer size": (lambda: replace(INDEX, comp_size=INDEX.comp_size + 1), "the index"),
     "archive size": (lambda: replace(INDEX, archive_size=INDEX.archive_size - 512), "the archive ends at"),
     "order of spans": (
-        lambda: changed_points(comp_offset=tuple(reversed(INDEX.checkpoints.comp_offset))), "not a forward range"
+        lambda: changed_points(comp_offset=tuple(reversed(INDEX.checkpoints.comp_offset))),
+        "not a forward range",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", list(WRONG_INDEXES))
@@ -193,7 +204,7 @@ def test_many_mismatches_are_counted_not_kept() -> None:
     assert len(report.mismatches) == report.max_per_blob and report.n_unlisted == 5000 - report.max_per_blob
 
 
-# --- whole images --------------------------------------------------------------------------------------------------
+# --- whole images -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -212,7 +223,9 @@ def test_a_converted_image_passes(converted: tuple[LayoutStore, str]) -> None:
 def test_an_image_without_index_does_not_pass(tmp_path: Path) -> None:
     put(LayoutStore(tmp_path / "in"), image([gzip_layer(TAR)]), "v1")
     report = accel.verify(f"oci:{tmp_path}/in:v1")
-    assert [mismatch.what for mismatch in report.mismatches] == ["no SOCI index: the image is not accelerated"]
+    assert [mismatch.what for mismatch in report.mismatches] == [
+        "no SOCI index: the image is not accelerated"
+    ]
 
 
 def blob_path(store: LayoutStore, digest: str, root: Path) -> Path:
@@ -251,7 +264,10 @@ def test_a_dangling_attestation_is_found(converted: tuple[LayoutStore, str]) -> 
     dangling = dict(
         data["manifests"][0],
         digest="sha256:" + "2" * 64,
-        annotations={"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": gone},
+        annotations={
+            "vnd.docker.reference.type": "attestation-manifest",
+            "vnd.docker.reference.digest": gone,
+        },
         platform={"architecture": "unknown", "os": "unknown"},
     )
     data["manifests"] = [*data["manifests"], dangling]
@@ -274,7 +290,7 @@ def test_a_corrupt_unindexed_layer_is_found(tmp_path: Path) -> None:
     assert {m.blob for m in accel.verify(where).mismatches} == {bad.descriptor.digest}
 
 
-# --- streams ---------------------------------------------------------------------------------------------------------
+# --- streams ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])

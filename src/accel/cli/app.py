@@ -25,7 +25,8 @@ The layers stay as they are; the result is a second tag beside the first.
     accel convert docker://registry.example.com/app:1.0        [dim]# writes …/app:1.0_accelerated[/dim]
     accel cat docker://registry.example.com/app:1.0_accelerated /etc/os-release
 
-An IMAGE is [dim]\\[docker://]host/repo:tag, oci:DIR\\[:TAG], oci-archive:FILE\\[:TAG] or docker-archive:FILE\\[:TAG][/dim].
+An IMAGE is [dim]\\[docker://]host/repo:tag, oci:DIR\\[:TAG], oci-archive:FILE\\[:TAG]
+or docker-archive:FILE\\[:TAG][/dim].
 """
 
 app = typer.Typer(

@@ -14,7 +14,9 @@ def cat(
     registries: "RegistryOptions",
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image to read from.")],
     path: Annotated[str, typer.Argument(metavar="PATH", help="A file in it.")],
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say on stderr how much was fetched.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say on stderr how much was fetched.")
+    ] = False,
     platform: PlatformOption = None,
 ) -> None:
     """Write a file of an image to stdout, fetching only the spans it lies in.
@@ -34,8 +36,9 @@ def cat(
         sys.stdout.buffer.flush()
         if verbose:
             whole = sum(layer.size for layer in opened.manifest.layers)
+            part = share(opened.fetched_bytes, whole)
             print(
-                f"fetched {opened.fetched_bytes} bytes of layers ({share(opened.fetched_bytes, whole)} of {size(whole)})"
+                f"fetched {opened.fetched_bytes} bytes of layers ({part} of {size(whole)})"
                 f" and {opened.index_bytes} bytes of indexes",
                 file=sys.stderr,
             )

@@ -18,11 +18,15 @@ def convert(
         Optional[str],  # noqa: UP045
         typer.Argument(metavar="DEST", help="Where the result goes (default: SRC with tag TAG_accelerated)."),
     ] = None,
-    mode: Annotated[str, typer.Option(help="What to make: index-only keeps all layers as they are.")] = "index-only",
+    mode: Annotated[
+        str, typer.Option(help="What to make: index-only keeps all layers as they are.")
+    ] = "index-only",
     format_: Annotated[str, typer.Option("--format", help="Format of the index.")] = "soci",
     platform: Annotated[
         list[str],
-        typer.Option(metavar="OS/ARCH", help="Index this platform only (repeatable; default: all). Others are kept."),
+        typer.Option(
+            metavar="OS/ARCH", help="Index this platform only (repeatable; default: all). Others are kept."
+        ),
     ] = [],  # noqa: B006
     referrers: Annotated[
         bool, typer.Option("--referrers", help="Also attach the index to the source image (SOCI v1).")

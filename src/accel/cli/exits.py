@@ -97,7 +97,9 @@ def fail(error: BaseException, *, as_json: bool) -> NoReturn:
     if os.environ.get("ACCEL_DEBUG"):
         traceback.print_exception(error)
     if as_json:
-        body = {"error": {"kind": type(error).__name__, "message": message, "exit_code": code} | _facts(error)}
+        body = {
+            "error": {"kind": type(error).__name__, "message": message, "exit_code": code} | _facts(error)
+        }
         print(json.dumps(body), flush=True)
     print(f"accel: error: {message}", file=sys.stderr, flush=True)
     raise typer.Exit(code) from error
@@ -122,5 +124,16 @@ def describe(error: BaseException) -> str:
 
 
 def _facts(error: BaseException) -> dict[str, object]:
-    names = ("blob", "comp_offset", "uncomp_offset", "wanted", "got", "n_bytes", "limit", "status", "code", "temporary")
+    names = (
+        "blob",
+        "comp_offset",
+        "uncomp_offset",
+        "wanted",
+        "got",
+        "n_bytes",
+        "limit",
+        "status",
+        "code",
+        "temporary",
+    )
     return {name: value for name in names if (value := getattr(error, name, None)) is not None}

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 def extract(
     registries: "RegistryOptions",
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image to read from.")],
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A file, or a directory whose content is wanted.")] = "/",
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="A file, or a directory whose content is wanted.")
+    ] = "/",
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="DIR", help="Directory to write into (made if missing).")
     ] = ".",

@@ -13,13 +13,17 @@ if TYPE_CHECKING:
 
 def index(
     registries: "RegistryOptions",
-    layer: Annotated[str, typer.Argument(metavar="LAYER", help="A layer blob: path, - for stdin, or http(s) URL.")],
+    layer: Annotated[
+        str, typer.Argument(metavar="LAYER", help="A layer blob: path, - for stdin, or http(s) URL.")
+    ],
     output: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--output", "-o", metavar="FILE", help="Where the zTOC goes (- for stdout)."),
     ] = None,
     span_size: Annotated[str, typer.Option(metavar="SIZE", help="Nominal distance of checkpoints.")] = "4MiB",
-    max_layer_size: Annotated[str, typer.Option(metavar="SIZE", help="Give up if it inflates to more.")] = "64GiB",
+    max_layer_size: Annotated[
+        str, typer.Option(metavar="SIZE", help="Give up if it inflates to more.")
+    ] = "64GiB",
     digest_identical: Annotated[
         bool, typer.Option("--digest-identical", help="Write the very bytes the soci tool writes.")
     ] = False,
@@ -70,7 +74,8 @@ def index(
         )
     else:
         print(
-            f"{len(found.entries)} entries, {found.n_spans} spans, {size(found.comp_size)} -> {size(found.uncomp_size)}, "
+            f"{len(found.entries)} entries, {found.n_spans} spans, "
+            f"{size(found.comp_size)} -> {size(found.uncomp_size)}, "
             f"index {size(len(ztoc))} ({share(len(ztoc), found.comp_size)})"
         )
 
@@ -81,7 +86,7 @@ def _chunks(layer: str, registries: "RegistryOptions") -> Iterator[bytes]:
     if layer == "-":
         return iter(lambda: sys.stdin.buffer.read(1 << 20), b"")
     if layer.startswith(("http://", "https://")):
-        from accel.web import download
+        from accel.images.web import download
 
         return download(layer, registries)
     return _file_chunks(layer)

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 def inspect(
     registries: "RegistryOptions",
-    what: Annotated[str, typer.Argument(metavar="IMAGE|INDEX", help="An image, or a file that holds a zTOC.")],
+    what: Annotated[
+        str, typer.Argument(metavar="IMAGE|INDEX", help="An image, or a file that holds a zTOC.")
+    ],
     spans: Annotated[bool, typer.Option("--spans", help="List every span of every index.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -25,7 +27,7 @@ def inspect(
     import os
 
     from accel.cli.render import print_json
-    from accel.inspect import describe_image, describe_ztoc
+    from accel.reader.describe import describe_image, describe_ztoc
 
     if os.path.isfile(what):
         with open(what, "rb") as file:
@@ -49,12 +51,22 @@ def _show(described: dict[str, Any]) -> None:
         return
     out.print(f"{escape(described['reference'])}@{described['digest']} ({escape(described['media_type'])})")
     for image in described["platforms"]:
-        soci = f"SOCI v{image['soci_version']} index {image['soci_index']}" if image["soci_index"] else "no index"
+        soci = (
+            f"SOCI v{image['soci_version']} index {image['soci_index']}"
+            if image["soci_index"]
+            else "no index"
+        )
         out.print(f"\n[bold]{escape(image['platform'])}[/bold] {image['digest']}: {soci}")
-        rows = table("layer", "size", "index", "entries", "spans", right=("size", "index", "entries", "spans"))
+        rows = table(
+            "layer", "size", "index", "entries", "spans", right=("size", "index", "entries", "spans")
+        )
         for layer in image["layers"]:
             index = layer["index"]
-            cells = (size(index["size"]), str(index["entries"]), str(index["n_spans"])) if index else ("-", "-", "-")
+            cells = (
+                (size(index["size"]), str(index["entries"]), str(index["n_spans"]))
+                if index
+                else ("-", "-", "-")
+            )
             rows.add_row(layer["digest"].partition(":")[2][:12], size(layer["size"]), *cells)
         out.print(rows)
         for layer in image["layers"]:
@@ -69,4 +81,6 @@ def _show_index(index: dict[str, Any], indent: str) -> None:
             print(f"{indent}{name}: {value}")
     for number, span in enumerate(index.get("spans", ())):
         comp, uncomp = span["comp"], span["uncomp"]
-        print(f"{indent}span {number}: compressed {comp[0]}-{comp[1]} -> {uncomp[0]}-{uncomp[1]} {span['digest']}")
+        print(
+            f"{indent}span {number}: compressed {comp[0]}-{comp[1]} -> {uncomp[0]}-{uncomp[1]} {span['digest']}"
+        )

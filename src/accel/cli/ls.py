@@ -16,7 +16,9 @@ def ls(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image to look into.")],
     path: Annotated[str, typer.Argument(metavar="PATH", help="A directory or file in it.")] = "/",
     long: Annotated[bool, typer.Option("--long", "-l", help="Mode, owner, size and time as well.")] = False,
-    recursive: Annotated[bool, typer.Option("--recursive", "-R", help="Everything below, with full paths.")] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-R", help="Everything below, with full paths.")
+    ] = False,
     platform: PlatformOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -43,7 +45,12 @@ def ls(
 
 def _plain(info: "PathInfo") -> dict[str, object]:
     entry = info.entry
-    row: dict[str, object] = {"path": "/" + info.name, "kind": info.kind, "mode": info.mode, "size": info.size}
+    row: dict[str, object] = {
+        "path": "/" + info.name,
+        "kind": info.kind,
+        "mode": info.mode,
+        "size": info.size,
+    }
     if entry is not None:
         row |= {"uid": entry.uid, "gid": entry.gid, "layer": info.layer}
         if entry.has_mtime:
@@ -70,4 +77,6 @@ def _long_line(info: "PathInfo", name: str) -> str:
         except (ValueError, OverflowError, OSError):
             when = str(entry.mtime_s)
     arrow = f" -> {printable(info.linkname)}" if info.linkname else ""
-    return f"{stat.filemode(kinds[info.kind] | info.mode)} {owner:>11} {info.size:>12} {when:>16} {name}{arrow}"
+    return (
+        f"{stat.filemode(kinds[info.kind] | info.mode)} {owner:>11} {info.size:>12} {when:>16} {name}{arrow}"
+    )

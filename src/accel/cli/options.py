@@ -19,7 +19,9 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 PlatformOption = Annotated[
     Optional[str],  # noqa: UP045  older Typer versions do not know X | None
-    typer.Option("--platform", metavar="OS/ARCH[/VARIANT]", help="Which image of an index (default: this machine's)."),
+    typer.Option(
+        "--platform", metavar="OS/ARCH[/VARIANT]", help="Which image of an index (default: this machine's)."
+    ),
 ]
 _HOSTS = "Registries"
 
@@ -27,7 +29,9 @@ _HOSTS = "Registries"
 def _registry_parameters(
     plain_http: Annotated[
         list[str],
-        typer.Option(metavar="HOST", help="Speak plain HTTP to this host (repeatable).", rich_help_panel=_HOSTS),
+        typer.Option(
+            metavar="HOST", help="Speak plain HTTP to this host (repeatable).", rich_help_panel=_HOSTS
+        ),
     ] = [],  # noqa: B006  Typer reads the default, nobody changes it
     insecure_tls: Annotated[
         list[str],
@@ -35,11 +39,15 @@ def _registry_parameters(
     ] = [],  # noqa: B006
     ca_cert: Annotated[
         list[str],
-        typer.Option(metavar="HOST=FILE", help="Trust these CA certificates for this host.", rich_help_panel=_HOSTS),
+        typer.Option(
+            metavar="HOST=FILE", help="Trust these CA certificates for this host.", rich_help_panel=_HOSTS
+        ),
     ] = [],  # noqa: B006
     client_cert: Annotated[
         list[str],
-        typer.Option(metavar="HOST=FILE", help="Show this client certificate to this host.", rich_help_panel=_HOSTS),
+        typer.Option(
+            metavar="HOST=FILE", help="Show this client certificate to this host.", rich_help_panel=_HOSTS
+        ),
     ] = [],  # noqa: B006
     client_key: Annotated[
         list[str],

@@ -9,7 +9,13 @@ if TYPE_CHECKING:
 
     from accel.convert import ConvertReport, LayerReport
 
-_STYLES = {"indexed": "green", "already indexed": "cyan", "skipped": "dim", "unsupported": "yellow", "failed": "red"}
+_STYLES = {
+    "indexed": "green",
+    "already indexed": "cyan",
+    "skipped": "dim",
+    "unsupported": "yellow",
+    "failed": "red",
+}
 
 
 def print_json(value: Any) -> None:

@@ -15,7 +15,8 @@ def verify(
     registries: "RegistryOptions",
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The accelerated image to check.")],
     platform: Annotated[
-        list[str], typer.Option(metavar="OS/ARCH", help="Check this platform only (repeatable; default: all).")
+        list[str],
+        typer.Option(metavar="OS/ARCH", help="Check this platform only (repeatable; default: all)."),
     ] = [],  # noqa: B006
     as_json: JsonOption = False,
 ) -> None:

@@ -18,8 +18,8 @@ from accel.convert.report import ConvertReport, LayerReport
 from accel.convert.run import Conversion
 from accel.convert.scan import LayerIndexOptions, index_layer
 from accel.convert.targets import ACCELERATED, destination
+from accel.images.open import open_pair
 from accel.oci import Reference
-from accel.open import open_pair
 from accel.progress import NoProgress, Progress
 from accel.registry.options import RegistryOptions
 from accel.stores import ImageStore
@@ -46,11 +46,11 @@ def convert(
     """Give the image ``src`` an index and put the result at ``dest`` (default: the same place, TAG_accelerated).
 
     The source is never changed, and ``dest`` gets its tag only when everything else is there. To stop from another
-    thread, pass a :class:`accel.progress.CancelToken` as ``progress``. If no layer can be indexed nothing is written, and
-    the report says so.
+    thread, pass a :class:`accel.progress.CancelToken` as ``progress``. If no layer can be indexed nothing is written,
+    and the report says so.
 
-    Raises ``ReferenceSyntaxError``, ``ConfigError``, ``NotFoundError``, ``RegistryError`` (``AuthError``), ``Cancelled``,
-    ``OSError``; for what is wrong with single layers only with ``digest_identical``.
+    Raises ``ReferenceSyntaxError``, ``ConfigError``, ``NotFoundError``, ``RegistryError`` (``AuthError``),
+    ``Cancelled``, ``OSError``; for what is wrong with single layers only with ``digest_identical``.
     """
     started = time.monotonic()
     chosen = options or ConvertOptions()

@@ -8,8 +8,8 @@ from accel.convert.plan import Plan
 from accel.convert.scan import Ztoc, keep
 from accel.errors import DigestMismatch, FormatError, LimitError, NotFoundError, UnsupportedError
 from accel.formats.soci import Annotation, SociIndex, SociType, accelerated_images, reusable_ztocs
+from accel.images.soci_lookup import MAX_ZTOC_BYTES, read_soci_index
 from accel.oci import Index, parse_manifest
-from accel.soci_lookup import MAX_ZTOC_BYTES, read_soci_index
 from accel.stores import ImageStore
 
 _log = logging.getLogger(__name__)

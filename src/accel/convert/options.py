@@ -22,7 +22,7 @@ class ConvertOptions:
     mode: Literal["index-only"] = "index-only"
     format: Literal["soci"] = "soci"
     span_bytes: int = DEFAULT_SPAN_BYTES
-    min_layer_bytes: int = DEFAULT_MIN_LAYER_BYTES  # 10 MiB: smaller ones are fetched whole anyway; the reference tool's default
+    min_layer_bytes: int = DEFAULT_MIN_LAYER_BYTES  # 10 MiB, as soci: smaller ones are soon fetched whole
     platforms: tuple[Platform, ...] = ()
     referrers: bool = False
     digest_identical: bool = False
@@ -32,7 +32,9 @@ class ConvertOptions:
 
     def __post_init__(self) -> None:
         if self.mode != "index-only" or self.format != "soci":
-            raise ConfigError(f"mode {self.mode!r} with format {self.format!r} is not available (index-only, soci)")
+            raise ConfigError(
+                f"mode {self.mode!r} with format {self.format!r} is not available (index-only, soci)"
+            )
         if not 64 << 10 <= self.span_bytes <= 128 * MIB:
             raise ConfigError("span size must be between 64 KiB and 128 MiB")
         if self.min_layer_bytes < 0 or self.max_layer_bytes <= 0 or self.threads < 1:

@@ -47,9 +47,8 @@ def make_plan(image: Image, options: ConvertOptions) -> Plan:
     plan = Plan(image, targets)
     for child in image.walk():
         if child.kind == "absent":
-            plan.messages.append(
-                f"manifest {child.descriptor.digest} ({child.platform or 'no platform'}) is listed but not there: kept as it is"
-            )
+            which = f"manifest {child.descriptor.digest} ({child.platform or 'no platform'})"
+            plan.messages.append(f"{which} is listed but not there: kept as it is")
     for digest, (layer, platforms) in _distinct_layers(targets).items():
         job = LayerJob(layer, tuple(platforms))
         plan.order.append(digest)
@@ -60,7 +59,9 @@ def make_plan(image: Image, options: ConvertOptions) -> Plan:
                 plan.messages.append(f"layer {digest}: {reason}")
         else:
             plan.jobs.append(job)
-    plan.jobs.sort(key=lambda job: -job.descriptor.size)  # the longest first, so that no thread ends up alone with it
+    plan.jobs.sort(
+        key=lambda job: -job.descriptor.size
+    )  # the longest first, so that no thread ends up alone with it
     return plan
 
 

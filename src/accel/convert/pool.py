@@ -28,7 +28,9 @@ def run_all(
 
 
 class _Pool(Generic[_Job, _Result]):
-    def __init__(self, jobs: Sequence[_Job], work: Callable[[_Job, Progress], _Result], stop: CancelToken) -> None:
+    def __init__(
+        self, jobs: Sequence[_Job], work: Callable[[_Job, Progress], _Result], stop: CancelToken
+    ) -> None:
         self._jobs = jobs
         self._work = work
         self._stop = stop
@@ -41,7 +43,8 @@ class _Pool(Generic[_Job, _Result]):
     def run(self, n_threads: int) -> list[_Result]:
         # Daemons, so that one that hangs in a read cannot keep an interrupted process alive; else all are joined.
         workers = [
-            threading.Thread(target=self._worker, name=f"accel-{number}", daemon=True) for number in range(n_threads)
+            threading.Thread(target=self._worker, name=f"accel-{number}", daemon=True)
+            for number in range(n_threads)
         ]
         try:
             for worker in workers:

@@ -27,7 +27,8 @@ class Publisher:
         """Everything of ``result``, tagged ``tag`` last."""
         if self.dest is not self.plan.image.store:
             self._copy_blobs()
-        run_all([ztoc for ztoc in ztocs if ztoc.content is not None], self._put_ztoc, self.progress, threads=self.threads)
+        new = [ztoc for ztoc in ztocs if ztoc.content is not None]
+        run_all(new, self._put_ztoc, self.progress, threads=self.threads)
         self.dest.put_blob(EMPTY_CONFIG, [EMPTY_JSON])
         rewritten = {manifest.digest for manifest in result.image.manifests}
         for soci in result.image.soci:
@@ -63,7 +64,12 @@ class Publisher:
                 # a foreign layer may be in no registry at all: its URLs go along in the manifest
                 if not (is_foreign_layer(blob.media_type) or blob.urls) or source.has_blob(blob):
                     wanted.setdefault(blob.digest, blob)
-        run_all(sorted(wanted.values(), key=lambda blob: -blob.size), self._copy, self.progress, threads=self.threads)
+        run_all(
+            sorted(wanted.values(), key=lambda blob: -blob.size),
+            self._copy,
+            self.progress,
+            threads=self.threads,
+        )
 
     def _copy(self, blob: Descriptor, progress: Progress) -> None:
         if not self.dest.mount_blob(blob, self.plan.image.store) and not self.dest.has_blob(blob):

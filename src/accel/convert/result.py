@@ -75,7 +75,8 @@ def _flat(image: Image) -> Index:
     entries = [entry.to_json() for entry in _leaves(image.top)]
     annotations = {Annotation.SOURCE_DIGEST: top.digest} | dict(top.annotations)
     return Index.parse(
-        canonical_json(top.data | {"manifests": entries, "annotations": sorted_map(annotations)}), top.media_type
+        canonical_json(top.data | {"manifests": entries, "annotations": sorted_map(annotations)}),
+        top.media_type,
     )
 
 

@@ -41,7 +41,9 @@ class Conversion:
         """Do it; ``started`` is when the clock of the report began (:func:`time.monotonic`)."""
         image = load(self._source_store, self._source.selector)
         plan = make_plan(image, self._options)
-        earlier = {} if self._options.force else find_earlier(plan, self._dest, self._target.tag, self._options)
+        earlier = (
+            {} if self._options.force else find_earlier(plan, self._dest, self._target.tag, self._options)
+        )
         ztocs = dict(earlier)
         rows = {row.digest: row for row in plan.decided}
         try:
@@ -49,7 +51,9 @@ class Conversion:
                 rows[row.digest] = row
                 if ztoc is not None:
                     ztocs[row.digest] = ztoc
-            result = build_result(plan, {layer: ztoc.descriptor for layer, ztoc in ztocs.items()}, self._options)
+            result = build_result(
+                plan, {layer: ztoc.descriptor for layer, ztoc in ztocs.items()}, self._options
+            )
             changed = result is not None and self._publish(plan, result, ztocs)
         finally:
             for ztoc in (*earlier.values(), *self._kept):
@@ -63,7 +67,9 @@ class Conversion:
             changed=changed,
             layers=layers,
             referrers=tuple(soci.digest for _, soci in result.referrers) if result is not None else (),
-            messages=tuple(plan.messages + [_warning(row) for row in layers if row.state in ("failed", "unsupported")]),
+            messages=tuple(
+                plan.messages + [_warning(row) for row in layers if row.state in ("failed", "unsupported")]
+            ),
             seconds=time.monotonic() - started,
         )
 
@@ -90,7 +96,9 @@ class Conversion:
         publisher = Publisher(plan, self._dest, self._progress, self._options.threads)
         tagged = tagged_index(self._dest, self._target.tag)
         if tagged is not None and publisher.is_complete(result, tagged.descriptor()):
-            missing = [link for link in result.referrers if not linked_index(self._dest, link[0].digest, link[1])]
+            missing = [
+                link for link in result.referrers if not linked_index(self._dest, link[0].digest, link[1])
+            ]
             if missing:
                 publisher.link(Result(result.image, tuple(missing)))
             return bool(missing)

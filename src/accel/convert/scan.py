@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import IO, Literal
 
 from accel.blobs import verified
-from accel.compression import peek, sniff
 from accel.convert.options import ConvertOptions
 from accel.convert.plan import LayerJob
 from accel.convert.report import LayerReport
 from accel.errors import DigestMismatch, FormatError, LimitError, UnsupportedError
 from accel.formats.soci import SociOptions, build_ztoc, choose_layer, tar_span_bytes, ztoc_descriptor
+from accel.images.compression import peek, sniff
 from accel.oci import Descriptor
 from accel.progress import NoProgress, Progress
 from accel.stores import ImageStore
@@ -24,7 +24,12 @@ Layer = Literal["gzip", "tar"]
 CHECKPOINT_BYTES = 8 + 8 + 1 + WINDOW_BYTES  # comp_offset, uncomp_offset, bits, window (soci.md §2.1)
 CHUNK_BYTES = 256 << 10  # small enough that a slow connection reports, and can be stopped, every few seconds
 _SPOOL_BYTES = 1 << 20  # larger zTOCs wait for their upload in an unnamed file: it goes when the process goes
-BAD_LAYER = (FormatError, DigestMismatch, LimitError, UnsupportedError)  # the layer's fault, not the network's or ours
+BAD_LAYER = (
+    FormatError,
+    DigestMismatch,
+    LimitError,
+    UnsupportedError,
+)  # the layer's fault, not the network's or ours
 
 
 class Ztoc:
@@ -79,7 +84,9 @@ def scan_layer(
             outcome = "unsupported"
             return job.report("unsupported", choice.reason), None
         span_bytes = _span_bytes(choice.compression, layer.size, options.soci)
-        index = _scan(chunks, choice.compression, layer.digest, span_bytes, options.soci, options.max_layer_bytes)
+        index = _scan(
+            chunks, choice.compression, layer.digest, span_bytes, options.soci, options.max_layer_bytes
+        )
         if _is_sha256(layer) and index.digest != layer.digest:
             raise DigestMismatch(layer.digest, str(index.digest), n_bytes=index.comp_size, blob=layer.digest)
         encoded, _ = build_ztoc(index, options.soci)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from accel.blobs import read_whole
 from accel.errors import FormatError, NotFoundError
 from accel.formats.soci import Annotation, SociIndex, SociType
-from accel.images import Child, Image
+from accel.images.manifests import Child, Image
 from accel.oci import Descriptor
 from accel.stores import ImageStore
 from accel_core.layer_index import LayerIndex

@@ -22,7 +22,12 @@ class LayerReader:
     """
 
     def __init__(
-        self, blob: Blob, index: LayerIndex, name: str, *, on_fetch: Callable[[int], None] = lambda n_bytes: None
+        self,
+        blob: Blob,
+        index: LayerIndex,
+        name: str,
+        *,
+        on_fetch: Callable[[int], None] = lambda n_bytes: None,
     ) -> None:
         _check(index, blob.size, name)
         self.index = index
@@ -38,7 +43,9 @@ class LayerReader:
         not what its digest says.
         """
         if not 0 <= start <= end <= self.index.archive_size:
-            raise FormatError(f"range [{start}, {end}) is outside the archive", blob=self.name, uncomp_offset=start)
+            raise FormatError(
+                f"range [{start}, {end}) is outside the archive", blob=self.name, uncomp_offset=start
+            )
         while start < end:
             number = self._span_of(start)
             first, last = self.index.span_uncomp(number)
@@ -65,7 +72,9 @@ class LayerReader:
         self._on_fetch(len(comp))
         if len(comp) != end - start:
             raise FormatError(
-                f"span {number} ends early: {len(comp)} of {end - start} bytes", blob=self.name, comp_offset=start
+                f"span {number} ends early: {len(comp)} of {end - start} bytes",
+                blob=self.name,
+                comp_offset=start,
             )
         got = "sha256:" + hashlib.sha256(comp).hexdigest()
         if got != self.index.span_digests[number]:
@@ -101,7 +110,9 @@ def _limit(n_bytes: int) -> None:
 def _check(index: LayerIndex, blob_size: int, name: str) -> None:
     # Indexes come from strangers: every span must be a forward range inside the blob before anything is read by it.
     if index.comp_size != blob_size:
-        raise FormatError(f"index is for a layer of {index.comp_size} bytes, this one has {blob_size}", blob=name)
+        raise FormatError(
+            f"index is for a layer of {index.comp_size} bytes, this one has {blob_size}", blob=name
+        )
     if index.compression == "tar":
         if index.span_bytes <= 0 or index.n_spans != -(-index.comp_size // index.span_bytes):
             raise FormatError("spans of the index do not cover the layer", blob=name)
@@ -115,4 +126,6 @@ def _check(index: LayerIndex, blob_size: int, name: str) -> None:
         start, end = index.span_comp(number)
         first, last = index.span_uncomp(number)
         if not (0 <= start < end <= blob_size and first <= last) or points.bits[number] > 7:
-            raise FormatError(f"span {number} of the index is not a forward range", blob=name, comp_offset=start)
+            raise FormatError(
+                f"span {number} of the index is not a forward range", blob=name, comp_offset=start
+            )

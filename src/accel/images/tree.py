@@ -20,8 +20,12 @@ Kind = Literal["file", "dir", "symlink", "char", "block", "fifo"]
 
 WHITEOUT_PREFIX = b".wh."
 OPAQUE_MARKER = b".wh..wh..opq"
-_AUFS_PREFIX = b".wh..wh."  # other markers of this kind at the root are aufs' own bookkeeping, no part of the image
-MAX_NAME_BYTES = 4096  # PATH_MAX: no system can create a longer one, and a few would fill the memory with parents
+_AUFS_PREFIX = (
+    b".wh..wh."  # other markers of this kind at the root are aufs' own bookkeeping, no part of the image
+)
+MAX_NAME_BYTES = (
+    4096  # PATH_MAX: no system can create a longer one, and a few would fill the memory with parents
+)
 _MAX_SYMLINKS = 40  # as Linux
 
 _KINDS: dict[str, Kind] = {
@@ -195,7 +199,9 @@ class _Layer:
         if target is None:
             return False
         if target.kind == "dir" or not parts:
-            self._report(entry, "hard link to a directory" if parts else "hard link in place of the root directory")
+            self._report(
+                entry, "hard link to a directory" if parts else "hard link in place of the root directory"
+            )
             return True
         *parents, name = parts
         siblings = self._directory(parents)

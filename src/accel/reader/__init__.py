@@ -1,8 +1,8 @@
 """Accelerated images to look into: ``with open_image("oci:app:1.0_accelerated") as image: image.cat("/etc/motd")``."""
 
 from accel.images import load
+from accel.images.open import open_store
 from accel.oci import Platform, Reference
-from accel.open import open_store
 from accel.reader.extract import ExtractOptions, ExtractReport
 from accel.reader.image import AcceleratedImage, PathInfo
 from accel.registry.options import RegistryOptions
@@ -11,7 +11,10 @@ __all__ = ["AcceleratedImage", "ExtractOptions", "ExtractReport", "PathInfo", "o
 
 
 def open_image(
-    reference: Reference | str, platform: Platform | str | None = None, *, registries: RegistryOptions | None = None
+    reference: Reference | str,
+    platform: Platform | str | None = None,
+    *,
+    registries: RegistryOptions | None = None,
 ) -> AcceleratedImage:
     """The image that ``reference`` names, for ``platform`` (default: the host's, or the only one).
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 from accel.images import Image, load
+from accel.images.open import open_store
+from accel.images.soci_lookup import FoundIndex, find_soci_index
 from accel.oci import Reference
-from accel.open import open_store
 from accel.registry.options import RegistryOptions
-from accel.soci_lookup import FoundIndex, find_soci_index
 from accel_core.layer_index import LayerIndex
 from accel_core.ztoc import decode
 
@@ -33,7 +33,11 @@ def describe_image(
             "annotations": dict(image.top.index.annotations) if image.top.index else {},
             "platforms": [_platform(image, number, spans=spans) for number in range(len(image.images()))],
             "others": [
-                {"digest": child.descriptor.digest, "kind": child.kind, "media_type": child.descriptor.media_type}
+                {
+                    "digest": child.descriptor.digest,
+                    "kind": child.kind,
+                    "media_type": child.descriptor.media_type,
+                }
                 for child in image.walk()
                 if child.kind not in ("image", "index")
             ],

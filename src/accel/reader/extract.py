@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from accel.errors import ConfigError, FormatError
-from accel.tree import Node
+from accel.images.tree import Node
 from accel_core.entries import Entry
 
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -53,7 +53,7 @@ class Extractor:
         self.report = ExtractReport()
 
     def extract(self, names: Iterator[tuple[bytes, Node]]) -> ExtractReport:
-        """Create every (relative path, node), parents first as :meth:`accel.tree.Tree.walk` gives them.
+        """Create every (relative path, node), parents first as :meth:`accel.images.tree.Tree.walk` gives them.
 
         Raises ``ConfigError`` for a name that exists already.
         """
@@ -118,7 +118,9 @@ class Extractor:
                 return
             for other in others:
                 with self._parent(other) as (other_fd, other_name):
-                    os.link(name, other_name, src_dir_fd=parent_fd, dst_dir_fd=other_fd, follow_symlinks=False)
+                    os.link(
+                        name, other_name, src_dir_fd=parent_fd, dst_dir_fd=other_fd, follow_symlinks=False
+                    )
         self.report.n_files += len(paths)
 
     def _create(self, parent_fd: int, name: bytes, path: bytes, node: Node) -> bool:
@@ -230,7 +232,7 @@ def open_target(path: str | os.PathLike[str]) -> int:
 
 
 def _stored_order(node: Node) -> tuple[int, int]:
-    # as the bytes lie in the layers: each span is fetched and inflated once. 
+    # as the bytes lie in the layers: each span is fetched and inflated once.
     entry = node.entry
     if entry is None:
         raise FormatError("only directories come without an entry")

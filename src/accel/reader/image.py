@@ -8,11 +8,11 @@ from typing import Self
 
 from accel.errors import UnsupportedError
 from accel.images import Child, Image
+from accel.images.soci_lookup import FoundIndex, find_soci_index
+from accel.images.tree import Kind, Node, Problem, Tree, merge
 from accel.oci import Descriptor
 from accel.reader.extract import ExtractOptions, Extractor, ExtractReport, open_target
 from accel.reader.layers import IndexedLayer, LayerContent, open_unindexed
-from accel.soci_lookup import FoundIndex, find_soci_index
-from accel.tree import Kind, Node, Problem, Tree, merge
 from accel_core.entries import FLAG_GNU_SPARSE, FLAG_PAX_SPARSE
 from accel_core.entry import Entry
 
@@ -79,7 +79,7 @@ class AcceleratedImage:
         return self.tree.problems
 
     def ls(self, path: str | bytes = b"", *, recursive: bool = False) -> Iterator[PathInfo]:
-        """The names in directory ``path`` sorted, or ``path`` itself if it is no directory. Raises ``NotFoundError``."""
+        """The names in directory ``path`` sorted, or ``path`` itself if it is none. Raises ``NotFoundError``."""
         resolved, node = self.tree.find(_raw(path))
         if node.children is None:
             return iter([_info(resolved, node)])
@@ -107,7 +107,7 @@ class AcceleratedImage:
     ) -> ExtractReport:
         """Write the file, or the content of the directory, at ``path`` into directory ``dest``.
 
-        Never writes outside ``dest`` nor over anything in it. Raises ``ConfigError``, ``OSError`` and what ``cat`` does.
+        Never writes outside ``dest`` nor over anything in it. Raises ``ConfigError``, ``OSError`` and as ``cat`` does.
         """
         resolved, node = self.tree.find(_raw(path), follow=False)
         if node.children is None:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from accel.blobs import Blob, verified
-from accel.compression import Compression, decompressed, peek, sniff
 from accel.errors import FormatError, TruncatedError
+from accel.images.compression import Compression, decompressed, peek, sniff
+from accel.images.spans import LayerReader
 from accel.oci import Descriptor
-from accel.spans import LayerReader
 from accel_core.entry import Entry
 from accel_core.layer_index import LayerIndex
 from accel_core.layer_scan import LayerScanner

@@ -8,11 +8,11 @@ from types import ModuleType
 
 from accel.errors import NotFoundError
 from accel.images import Child, Image, load
+from accel.images.open import open_store
+from accel.images.soci_lookup import FoundIndex, find_soci_index
 from accel.oci import Descriptor, Platform, Reference
-from accel.open import open_store
 from accel.progress import NoProgress, Progress
 from accel.registry.options import RegistryOptions
-from accel.soci_lookup import FoundIndex, find_soci_index
 from accel.verify.image import BAD_IMAGE, check_config, check_index, check_soci_index, foreign
 from accel.verify.layer import LayerCheck
 from accel.verify.report import Mismatch, VerifyReport
@@ -37,7 +37,9 @@ def verify(
     store = open_store(where, registries)
     try:
         image = load(store, where.selector, keep_broken=True)
-        return _Verification(image, VerifyReport(str(where), image.top.descriptor.digest), progress).run(platforms)
+        return _Verification(image, VerifyReport(str(where), image.top.descriptor.digest), progress).run(
+            platforms
+        )
     finally:
         store.close()
 
@@ -56,7 +58,9 @@ class _Verification:
         check_index(self._image, self._report)
         found = [self._check(child) for child in images]
         if not any(found):
-            self._report.mismatch(self._image.top.descriptor.digest, "no SOCI index: the image is not accelerated")
+            self._report.mismatch(
+                self._image.top.descriptor.digest, "no SOCI index: the image is not accelerated"
+            )
         return self._report
 
     def _check(self, child: Child) -> bool:

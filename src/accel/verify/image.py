@@ -4,8 +4,8 @@ from accel.blobs import read_whole
 from accel.errors import DigestMismatch, FormatError, LimitError, NotFoundError, UnsupportedError
 from accel.formats.soci import Annotation
 from accel.images import Child, Image, config_of
+from accel.images.soci_lookup import FoundIndex
 from accel.oci import EMPTY_JSON, Descriptor, ImageConfig, Manifest, is_foreign_layer
-from accel.soci_lookup import FoundIndex
 from accel.verify.report import VerifyReport
 
 # What an image can have wrong. Network errors and cancelling are none of its faults, and end the verification.
@@ -21,7 +21,9 @@ def check_index(image: Image, report: VerifyReport) -> None:
         if child.kind == "broken":
             report.mismatch(digest, child.problem)
         if child.kind == "absent":
-            report.notes.append(f"manifest {digest} ({child.platform or 'no platform'}) is listed but not there")
+            report.notes.append(
+                f"manifest {digest} ({child.platform or 'no platform'}) is listed but not there"
+            )
         about = child.descriptor.attested_digest
         if about and about not in listed:
             report.mismatch(digest, f"attestation is about {about}, which this image does not hold")
@@ -79,7 +81,9 @@ def _check_links(image: Image, child: Child, soci_digest: str, report: VerifyRep
         return
     entries = [entry for entry in image.walk() if entry.descriptor.digest == soci_digest]
     if not entries:
-        report.mismatch(soci_digest, "SOCI index is not listed in the image's index: registries may delete it")
+        report.mismatch(
+            soci_digest, "SOCI index is not listed in the image's index: registries may delete it"
+        )
     for entry in entries:
         back = entry.descriptor.annotations.get(Annotation.IMAGE_MANIFEST_DIGEST)
         if back != child.descriptor.digest:

@@ -18,11 +18,11 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator
 
 from accel.blobs import Blob
-from accel.compression import Compression, decompressed, peek, sniff
 from accel.errors import FormatError, LimitError, UnsupportedError
+from accel.images.compression import Compression, decompressed, peek, sniff
+from accel.images.spans import MAX_SPAN_BYTES
 from accel.oci import Descriptor, hasher_for
 from accel.progress import Progress
-from accel.spans import MAX_SPAN_BYTES
 from accel.verify.members import Member, differences, members
 from accel.verify.report import VerifyReport
 from accel.verify.streams import PullFile, RangeHasher, SpanCutter, tapped
@@ -120,7 +120,9 @@ class LayerCheck:
         self._report.n_indexed_layers += 1
         sound = True
         if index.comp_size != self._layer.size:
-            self._mismatch(f"index says the layer has {index.comp_size} bytes, the manifest {self._layer.size}")
+            self._mismatch(
+                f"index says the layer has {index.comp_size} bytes, the manifest {self._layer.size}"
+            )
         if len(index.span_digests) != index.n_spans or index.n_spans == 0:
             self._mismatch("index has no spans")
             sound = False
@@ -129,7 +131,9 @@ class LayerCheck:
             first, last = index.span_uncomp(number)
             following = index.span_comp(number + 1)[0] if number + 1 < index.n_spans else end
             if not (0 <= start < end and following >= end - 1 and 0 <= first <= last):
-                self._mismatch(f"span {number} is not a forward range (compressed [{start}, {end}), [{first}, {last}))")
+                self._mismatch(
+                    f"span {number} is not a forward range (compressed [{start}, {end}), [{first}, {last}))"
+                )
                 sound = False
             if max(end - start, last - first) > MAX_SPAN_BYTES:
                 self._mismatch(f"span {number} is too large to check")
@@ -196,13 +200,17 @@ class _IndexChecks:
             if theirs is None:
                 self._mismatch(f"span {number} ends beyond the uncompressed layer")
             elif ours != theirs:
-                self._mismatch(f"span {number} does not inflate to the layer's bytes (wrong checkpoint or window)")
+                self._mismatch(
+                    f"span {number} does not inflate to the layer's bytes (wrong checkpoint or window)"
+                )
         for entry, through_index in zip(self._files, self._indexed_files.digests, strict=True):
             ordinary = self._their_files.get(entry.data_offset)
             if ordinary is not None:
                 self._report.n_files += 1
                 if through_index != ordinary:
-                    self._mismatch(f"{entry.name!r}: content through the index differs from ordinary extraction")
+                    self._mismatch(
+                        f"{entry.name!r}: content through the index differs from ordinary extraction"
+                    )
         for offset, entry in self._entries.items():
             if offset not in self._seen and not _is_placeholder(entry) and not self._is_moved_link(entry):
                 self._mismatch(f"{entry.name!r} at {offset} is not in the tar")
@@ -233,7 +241,7 @@ class _IndexChecks:
         for entry in entries:
             other = found.get(entry.data_offset)
             if other is not None and not _is_placeholder(other) and not _is_placeholder(entry):
-                self._report.mismatch(self._digest, f"{entry.name!r} and {other.name!r} share offset {entry.data_offset}")
+                self._mismatch(f"{entry.name!r} and {other.name!r} share offset {entry.data_offset}")
             if other is None or _is_placeholder(other):
                 found[entry.data_offset] = entry
         return found

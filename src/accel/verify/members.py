@@ -39,7 +39,9 @@ class Member:
 
 def members(file: PullFile) -> Iterator[Member]:
     """Every member of the tar in ``file``, in order, reading each one's data."""
-    with tarfile.open(fileobj=file, mode="r|", bufsize=_PIECE_BYTES, encoding="utf-8", errors="surrogateescape") as tar:  # type: ignore[call-overload]
+    with tarfile.open(
+        fileobj=file, mode="r|", bufsize=_PIECE_BYTES, encoding="utf-8", errors="surrogateescape"
+    ) as tar:  # type: ignore[call-overload]
         while (info := tar.next()) is not None:
             tar.members = []  # otherwise it keeps all of them
             sha256 = _data_digest(tar, info) if info.isreg() else None
