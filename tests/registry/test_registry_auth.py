@@ -7,6 +7,7 @@ import pytest
 from accel.errors import AuthError, RegistryError
 from accel.oci import Descriptor
 from accel.registry import Credential, Given, HostOptions, RegistryClient, RegistryOptions, RegistryStore
+from accel.registry.auth import Authenticator
 from accel.registry.transport import Transport
 from accel.registry.urls import Origin
 from support.registry_faults import FakeRegistry
@@ -375,6 +376,32 @@ def test_a_public_registry_cannot_send_us_anywhere(target, allowed):
     hosts = {"10.0.0.2": HostOptions(), "plain.example:81": HostOptions(plain_http=True)}
     transport = Transport(RegistryOptions(hosts=hosts))
     assert transport.may_use(Origin.of(target), Origin.of("https://registry.example")) is allowed
+
+
+@pytest.mark.parametrize(
+    ("realm", "allowed"),
+    [
+        ("https://auth.example/token", True),
+        ("https://registry.example/token", True),
+        ("https://10.0.0.1/token", False),
+        ("https://localhost/token", False),
+        ("https://169.254.169.254/token", False),
+        ("http://auth.example/token", False),
+        ("http://registry.example/token", False),
+        ("https://10.0.0.2/token", True),  # named
+        ("http://plain.example/token", True),  # named
+    ],
+)
+def test_where_the_credentials_of_a_public_registry_may_go(realm, allowed):
+    hosts = {"10.0.0.2": HostOptions(), "plain.example": HostOptions(plain_http=True)}
+    transport = Transport(RegistryOptions(hosts=hosts))
+    origin = Origin.of("https://registry.example")
+    authenticator = Authenticator("registry.example", origin, transport)
+    if allowed:
+        authenticator._check_realm(Origin.of(realm))
+    else:
+        with pytest.raises(AuthError):
+            authenticator._check_realm(Origin.of(realm))
 
 
 def test_docker_hub_is_reached_under_its_api_name():

@@ -113,6 +113,8 @@ def test_a_resume_with_a_wrong_content_range_is_not_trusted(reg, store, content_
 
     def edit(answer):
         answer.headers["Content-Range"] = content_range
+        if content_range and "300001" in content_range:
+            answer.body = answer.body[1:]  # what it says is true, but was not asked for
 
     reg.fail_next("GET", path, edit=edit)
     assert b"".join(store.blob(DESC).stream(1000)) == LAYER
