@@ -5,9 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.images import attestation_of, file, gzip_layer, image, index, put, random_tar, tar_of, whiteout
-from support.registry_docker import USERS, DockerRegistry, require_program
-from support.registry_tokens import TokenServer
 
 import accel
 from accel.convert import ConvertOptions, convert
@@ -15,6 +12,9 @@ from accel.errors import AuthError
 from accel.layout import LayoutStore, OciArchiveStore
 from accel.oci import Index
 from accel.registry import Credential, Given, RegistryStore
+from support.images import attestation_of, file, gzip_layer, image, index, put, random_tar, tar_of, whiteout
+from support.registry_docker import USERS, DockerRegistry, require_program
+from support.registry_tokens import TokenServer
 
 ALL = ConvertOptions(min_layer_bytes=0, span_bytes=64 << 10)
 BASE = gzip_layer(random_tar(1, 40, 20_000))
