@@ -2,25 +2,28 @@
 
 ::
 
-    cli                                 parse, call, render
+    cli                                     parse, call, render
      |
-    config                              reads files and environment, makes option values
+    config                                  reads files and environment, makes option values
      |
-    convert   reader   verify           one image in, one out | entries, ranges, extract | recompute every claim
+    convert   reader   verify   inspect     one image in, one out | files, ranges | recompute every claim | show
      |
-    formats.*   registry   layout       one target format a module | remote store | store on disk
+    open   soci_lookup   web                reference -> store | image -> its SOCI index | one file from the web
      |
-    stores                              the seam between conversion and where images live
+    formats.*   registry   layout           one target format a package | remote store | store on disk
+    images   spans                          what is behind a reference | a layer read through its index
      |
-    blobs                               bytes by range; verify while reading
+    stores                                  the seam between conversion and where images live
      |
-    oci                                 values: Digest, Descriptor, Manifest, Index, Reference
+    blobs                                   bytes by range; verify while reading
      |
-    progress                            the progress protocol
+    oci                                     values: Digest, Descriptor, Manifest, Index, Reference
      |
-    errors                              the error tree
+    progress   compression   tree           the progress protocol | telling codecs apart | layers merged by path
      |
-    accel_core                          compiled; bytes, not images
+    errors                                  the error tree
+     |
+    accel_core                              compiled; bytes, not images
 
 Rows may be skipped. Neighbours in a row do not know each other.
 """
@@ -38,17 +41,18 @@ SRC = Path(__file__).parents[1] / "src"
 ROWS = [
     {"accel.cli"},
     {"accel.config"},
-    {"accel.convert", "accel.reader", "accel.verify"},
-    {"accel.formats", "accel.registry", "accel.layout"},
+    {"accel.convert", "accel.reader", "accel.verify", "accel.inspect"},
+    {"accel.open", "accel.soci_lookup", "accel.web"},
+    {"accel.formats", "accel.registry", "accel.layout", "accel.images", "accel.spans"},
     {"accel.stores"},
     {"accel.blobs"},
     {"accel.oci"},
-    {"accel.progress"},
+    {"accel.progress", "accel.compression", "accel.tree"},
     {"accel.errors"},
     {"accel_core"},
 ]
 ROW_OF = {unit: row for row, units in enumerate(ROWS) for unit in units}
-ROW_OF["accel"] = -1  # accel/__init__.py: the public face, above everything
+ROW_OF |= {"accel": -1, "accel.__main__": -1}  # the public face and `python -m accel`: above everything
 ONLY_IN_CLI = {"rich", "typer"}
 
 
