@@ -2,28 +2,27 @@
 
 ::
 
-    cli                                     parse, call, render
+    cli                                 parse, call, render
      |
-    config                                  reads files and environment, makes option values
+    config                              reads files and environment, makes option values
      |
-    convert   reader   verify   inspect     one image in, one out | files, ranges | recompute every claim | show
+    convert   reader   verify           one image in, one out | entries, ranges, extract | recompute every claim
      |
-    open   soci_lookup   web                reference -> store | image -> its SOCI index | one file from the web
+    images                              what a reference leads to: manifests, index, spans, file tree
      |
-    formats.*   registry   layout           one target format a package | remote store | store on disk
-    images   spans                          what is behind a reference | a layer read through its index
+    formats.*   registry   layout       one target format a module | remote store | store on disk
      |
-    stores                                  the seam between conversion and where images live
+    stores                              the seam between conversion and where images live
      |
-    blobs                                   bytes by range; verify while reading
+    blobs                               bytes by range; verify while reading
      |
-    oci                                     values: Digest, Descriptor, Manifest, Index, Reference
+    oci                                 values: Digest, Descriptor, Manifest, Index, Reference
      |
-    progress   compression   tree           the progress protocol | telling codecs apart | layers merged by path
+    progress                            the progress protocol
      |
-    errors                                  the error tree
+    errors                              the error tree
      |
-    accel_core                              compiled; bytes, not images
+    accel_core                          compiled; bytes, not images
 
 Rows may be skipped. Neighbours in a row do not know each other.
 """
@@ -39,20 +38,21 @@ SRC = Path(__file__).parents[1] / "src"
 
 # Top row first; a unit may import itself and any row below its own.
 ROWS = [
+    {"accel.__main__"},
     {"accel.cli"},
     {"accel.config"},
-    {"accel.convert", "accel.reader", "accel.verify", "accel.inspect"},
-    {"accel.open", "accel.soci_lookup", "accel.web"},
-    {"accel.formats", "accel.registry", "accel.layout", "accel.images", "accel.spans"},
+    {"accel.convert", "accel.reader", "accel.verify"},
+    {"accel.images"},
+    {"accel.formats", "accel.registry", "accel.layout"},
     {"accel.stores"},
     {"accel.blobs"},
     {"accel.oci"},
-    {"accel.progress", "accel.compression", "accel.tree"},
+    {"accel.progress"},
     {"accel.errors"},
     {"accel_core"},
 ]
 ROW_OF = {unit: row for row, units in enumerate(ROWS) for unit in units}
-ROW_OF |= {"accel": -1, "accel.__main__": -1}  # the public face and `python -m accel`: above everything
+ROW_OF["accel"] = -1  # accel/__init__.py: the public face, above everything
 ONLY_IN_CLI = {"rich", "typer"}
 
 
