@@ -14,6 +14,7 @@ KERNELS: dict[str, list[str]] = {
     "crc32": [],
     "inflate_plain": [],
     "gzip_stream": [],
+    "find_joint": ["-O3"],
     "layer_scan": [],
     "inflate_at": [],
     "ztoc": [],
