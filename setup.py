@@ -1,4 +1,11 @@
-"""Builds the kernels: one row per kernel, directives in one place. Static metadata is in pyproject.toml."""
+"""Builds the kernels: one row per kernel, directives in one place. Static metadata is in pyproject.toml.
+
+Three builds that never share a file (generated C in ``build/<mode>/c``, objects in ``build/<mode>/o``):
+
+* release   (default)            no run-time checks, no assertions
+* checked   ``ACCEL_CHECKED=1``  bounds, wraparound and initialised checks and assertions on
+* sanitize  ``ACCEL_SANITIZE=1`` the release code under AddressSanitizer and UndefinedBehaviorSanitizer
+"""
 
 import os
 import platform
@@ -17,7 +24,9 @@ KERNELS: dict[str, list[str]] = {
     "find_joint": ["-O3"],
     "layer_scan": [],
     "inflate_at": [],
-    "ztoc": [],
+    "ztoc_encode": [],
+    "ztoc_decode": [],
+    "ztoc_survey": [],
 }
 
 # Kernels of one machine, with the CPU features they may use. Imported only where ``accel_core.cpu`` finds these;
@@ -31,7 +40,15 @@ ARM64 = {"crc32_armv8": ["-march=armv8-a+crc"]}
 SPECIAL = {"x86_64": X86_64, "AMD64": X86_64, "aarch64": ARM64, "arm64": ARM64}.get(platform.machine(), {})
 
 CHECKED = os.environ.get("ACCEL_CHECKED") == "1"
-COMMON = ["-O2", "-fwrapv", "-fno-strict-aliasing"]
+SANITIZE = os.environ.get("ACCEL_SANITIZE") == "1"
+MODE = "sanitize" if SANITIZE else "checked" if CHECKED else "release"
+
+COMMON = ["-O2", "-fwrapv", "-fno-strict-aliasing", "-g" if CHECKED else "-g0"]
+# -fwrapv would define signed overflow and so hide it from UBSan.
+SANITIZER = [
+    "-O1", "-g", "-fno-wrapv", "-fno-strict-aliasing", "-fno-omit-frame-pointer",
+    "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined",
+]  # fmt: skip
 DIRECTIVES = {
     "language_level": 3,
     "freethreading_compatible": False,
@@ -47,12 +64,22 @@ extensions = [
     Extension(
         f"accel_core.{name}",
         [f"src/accel_core/{name}.pyx"],
-        extra_compile_args=COMMON + flags,
+        extra_compile_args=(SANITIZER if SANITIZE else COMMON) + flags,
+        extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
         define_macros=MACROS,
+        depends=["setup.py"],
         optional=name in SPECIAL,
     )
     for name, flags in {**KERNELS, **SPECIAL}.items()
     if os.path.exists(f"src/accel_core/{name}.pyx")
 ]
 
-setup(ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES, include_path=["src"]))
+setup(
+    ext_modules=cythonize(
+        extensions, compiler_directives=DIRECTIVES, include_path=["src"], build_dir=f"build/{MODE}/c"
+    ),
+    options={
+        "build": {"build_base": f"build/{MODE}"},
+        "build_ext": {"build_temp": f"build/{MODE}/o", "parallel": int(os.environ.get("ACCEL_JOBS", "1"))},
+    },
+)

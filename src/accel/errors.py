@@ -37,7 +37,8 @@ class DigestMismatch(AccelError, ValueError):
     """Bytes are not what their digest (or size) says."""
 
     def __init__(self, wanted: str, got: str, *, n_bytes: int, blob: str | None = None) -> None:
-        super().__init__(f"digest mismatch{f' in {blob}' if blob else ''}: wanted {wanted}, got {got} after {n_bytes} bytes")
+        where = f" in {blob}" if blob else ""
+        super().__init__(f"digest mismatch{where}: wanted {wanted}, got {got} after {n_bytes} bytes")
         self.wanted = wanted
         self.got = got
         self.n_bytes = n_bytes

@@ -5,8 +5,8 @@ an archive that can be walked safely, this scan goes on and flags the row: unkno
 like a regular file), and sparse files (only the bytes stored matter for the walk; their maps are not validated).
 
 A PAX global header is a row of its own and its records apply to nothing else: Go does not carry them over to later
-members, and SOCI's reader, which parses each member's headers alone, could not. As in Go it also uses up pending PAX and
-GNU special headers.
+members, and SOCI's reader, which parses each member's headers alone, could not. As in Go it also uses up pending PAX
+and GNU special headers.
 
 ::
 
@@ -432,7 +432,7 @@ cdef class TarScanner:
         self.n_records = self.longname.n = self.longlink.n = 0
 
     cdef bint add_records(self, uint32_t earlier_first, uint32_t earlier_count) noexcept nogil:
-        """Adds the PAX records that count to the last row. Keys that the row before has at the same place are shared."""
+        """Adds the PAX records that count to the last row; keys that the row before has at the same place are shared."""
         cdef EntryRow *row = &self.entries.rows[self.entries.n_rows - 1]
         cdef PaxRow *out
         cdef StrRef earlier

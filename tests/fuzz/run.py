@@ -1,13 +1,14 @@
 """Throws made-up inputs at the kernels and reports what breaks.
 
-    PYTHONPATH=src:tests python tests/fuzz/run.py --seconds 60 [--target inflate|tar|ztoc] [--seed 1]
+    PYTHONPATH=src python tests/fuzz/run.py --seconds 60 [--target inflate|tar|ztoc] [--seed 1]
 
-Needs nothing but the built kernels. Inputs run in a child process, so that a crash or a hang costs one input; those that
-fail are written to ``--failures``, named by target, seed and number. Exit code 1 if there were any. For coverage-guided
-fuzzing see ``coverage.py``.
+Needs nothing but the built kernels. Inputs run in a child process, so that a crash or a hang costs one input; those
+that fail are written to ``--failures``, named by target, seed and number. Exit code 1 if there were any. For
+coverage-guided fuzzing see ``guided.py``.
 """
 
 import argparse
+import gzip
 import importlib.util
 import multiprocessing
 import os
@@ -16,19 +17,21 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+sys.path.insert(0, str(Path(__file__).parents[1]))      # for `support` and `fuzz`, as pytest does
 
-from mutate import make
-from targets import TARGETS
+from fuzz.mutate import make  # noqa: E402
+from fuzz.targets import TARGETS  # noqa: E402
 
 CORPUS = Path(__file__).parent / "corpus"
 BATCH = 200                 # inputs between two reports of a child
-HANG_S = 60.0               # a batch takes well under a second
+HANG_S = 60.0               # an input takes milliseconds
+DIED, HANGS = -1, -2
 
 
 def read_corpus(target: str) -> list[bytes]:
-    """The files kept for a target, in a fixed order."""
-    return [path.read_bytes() for path in sorted((CORPUS / target).iterdir())] or [b""]
+    """The inputs kept for a target, in a fixed order; large ones are kept compressed, as NAME.gz."""
+    paths = sorted((CORPUS / target).glob("*"))
+    return [gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in paths]
 
 
 def work(target: str, seed: int, first: int, stop_at: float, most: int, pipe: Connection) -> None:
@@ -60,41 +63,39 @@ def fuzz(target: str, seed: int, seconds: float, most: int) -> tuple[int, list[t
         child.start()
         theirs.close()
         done = listen(ours, progress, failures)
-        if done is None:                # crashed or hung on the input it was trying
-            at = int.from_bytes(os.pread(progress, 8, 0), "little")
-            hung = child.is_alive()
+        if done == HANGS:
             child.kill()
-            child.join()
-            failures.append((at, "hangs" if hung else f"kills the process, exit code {child.exitcode}"))
+        child.join()
+        i = done
+        if done in (HANGS, DIED):       # on the input it was trying
+            at = int.from_bytes(os.pread(progress, 8, 0), "little")
+            failures.append((at, "hangs" if done == HANGS else f"kills the process, exit code {child.exitcode}"))
             i = at + 1
-        else:
-            child.join()
-            i = done
     os.close(progress)
     return i, failures
 
 
-def listen(pipe: Connection, progress: int, failures: list[tuple[int, str]]) -> int | None:
-    """Collects failures until the child says it is done (number of the next input) or dies or hangs (None)."""
+def listen(pipe: Connection, progress: int, failures: list[tuple[int, str]]) -> int:
+    """Collects failures until the child says it is done (number of the next input), or DIED, or HANGS."""
     last = b""
     while True:
         if not pipe.poll(HANG_S):
             now = os.pread(progress, 8, 0)
             if now == last:
-                return None
+                return HANGS
             last = now
             continue
         try:
             number, reason = pipe.recv()
         except EOFError:
-            return None
+            return DIED
         if reason is None:
             return int(number)
         failures.append((number, reason))
 
 
 def available(target: str) -> bool:
-    return target != "ztoc" or importlib.util.find_spec("accel_core.ztoc") is not None
+    return target != "ztoc" or importlib.util.find_spec("accel_core.ztoc_decode") is not None
 
 
 def main() -> int:

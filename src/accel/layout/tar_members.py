@@ -1,7 +1,7 @@
 """Where the files of an uncompressed tar are, so that they can be read in place.
 
 The tar comes from strangers, and Python's tarfile trusts it: a header may ask it to read gigabytes into memory or to
-go backwards for ever. :class:`_Rationed` stands between them and allows small reads, and not too many.
+go backwards for ever. :class:`_Rationed` stands between them.
 """
 
 import os
@@ -78,23 +78,26 @@ class TarMembers:
 
 
 class _Rationed:
-    """A file for tarfile to read headers from: bounded reads, and a bounded number of them."""
+    """A file for tarfile to read headers from: small reads, a bounded number of them, and no way back."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._reads = 0
+        self._last_read = 0
 
     def read(self, n_bytes: int = -1) -> bytes:
         self._reads += 1
         if not 0 <= n_bytes <= _MAX_READ_BYTES:
             raise LimitError("the archive has an oversized header", limit=_MAX_READ_BYTES)
         if self._reads > _MAX_READS:
-            raise LimitError(
-                "the archive has too many headers, or its headers go in circles", limit=_MAX_READS
-            )
+            raise LimitError("the archive has too many headers", limit=_MAX_READS)
+        self._last_read = self._file.tell()
         return self._file.read(n_bytes)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        # tarfile looks at the byte before the next header: back by one, but never to before what it read last.
+        if whence == os.SEEK_SET and offset < self._last_read:
+            raise FormatError("a header of the archive points back", comp_offset=self._last_read)
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
@@ -109,7 +112,10 @@ def _scan(file: BinaryIO, file_bytes: int) -> dict[str, _Member]:
                 tar.members.clear()  # tarfile would keep all of them
                 if info.isreg() and not info.issparse():
                     if info.size < 0 or info.offset_data + info.size > file_bytes:
-                        raise FormatError(f"{info.name[:300]!r} goes past the end", comp_offset=info.offset)
+                        raise FormatError(
+                            f"{info.name[:300]!r} has no right size, or goes past the end",
+                            comp_offset=info.offset,
+                        )
                     members[_clean(info.name)] = _Member(info.offset_data, info.size, "")
                 elif info.islnk():
                     members[_clean(info.name)] = _Member(0, 0, _inside(info.linkname, info.name))
