@@ -22,6 +22,7 @@ KERNELS: dict[str, list[str]] = {
     "inflate_plain": [],
     "gzip_stream": [],
     "find_joint": ["-O3"],
+    "gzip_layer": [],
     "layer_scan": [],
     "inflate_at": [],
     "ztoc_encode": [],
