@@ -23,6 +23,7 @@ KERNELS: dict[str, list[str]] = {
     "gzip_stream": [],
     "find_joint": ["-O3"],
     "gzip_layer": [],
+    "gzip_chunk": [],
     "layer_scan": [],
     "inflate_at": [],
     "ztoc_encode": [],

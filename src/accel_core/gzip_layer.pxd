@@ -22,6 +22,7 @@ cdef class Windows:
     cdef Py_ssize_t shape[1]
 
     cdef bint add(self, const uint8_t *window) noexcept nogil
+    cdef void drop_first(self) noexcept nogil
 
 
 cdef class GzipLayer(GzipStream):
@@ -40,7 +41,6 @@ cdef class GzipLayer(GzipStream):
     cdef Point best                 # the best boundary of its zone so far
     cdef uint8_t best_window[32768]
     cdef bint has_best, zone_done
-    cdef bint forced                # a checkpoint was placed because the span before it had become long
     cdef Py_ssize_t row             # last entry whose data starts at or before the boundary looked at
     cdef object sink
     cdef object sink_error

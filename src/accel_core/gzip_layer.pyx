@@ -12,7 +12,7 @@ Checkpoints are boundaries in front of deflate blocks. Two placements:
 
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memmove
 
 from accel_core.entries cimport EntryRow
 from accel_core.gzip_stream cimport GzipStream
@@ -43,6 +43,10 @@ cdef class Windows:
         memcpy(self.data + self.n * WINDOW, window, WINDOW)
         self.n += 1
         return True
+
+    cdef void drop_first(self) noexcept nogil:
+        self.n -= 1
+        memmove(self.data, self.data + WINDOW, self.n * WINDOW)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         if flags & 1:       # PyBUF_WRITABLE
@@ -135,7 +139,6 @@ cdef class GzipLayer(GzipStream):
         if not self.leave_zones(point.comp):
             return False
         if self.is_long(point):
-            self.forced = True
             if self.has_best and not self.commit_best():
                 return False
             if self.is_long(point):
