@@ -21,7 +21,7 @@ cdef enum:
     MAX_KERNELS = 4
 
 # Module: what the CPU must have. Best first.
-CANDIDATES = (
+_CANDIDATES = (
     ("vpclmul", {"vpclmulqdq", "avx512f", "pclmul", "sse4.1"}),
     ("pclmul", {"pclmul", "sse4.1"}),
     ("armv8", {"crc32"}),
@@ -29,7 +29,7 @@ CANDIDATES = (
 
 cdef uint32_t[BLOCK][256] TABLE     # TABLE[k][b]: remainder of byte b followed by k zero bytes
 cdef Kernel[MAX_KERNELS] KERNELS
-NAMES = []
+_NAMES = []
 
 
 cdef void fill_table() noexcept nogil:
@@ -89,25 +89,25 @@ cdef uint32_t crc32_combine(uint32_t first, uint32_t second, int64_t n_second) n
 
 cdef load_kernels():
     allowed = features()
-    for name, needed in CANDIDATES:
+    for name, needed in _CANDIDATES:
         if not needed <= allowed:
             continue
         try:
             module = import_module(f"accel_core.crc32_{name}")
         except ImportError:     # the compiler that built the wheel did not know these instructions
             continue
-        KERNELS[len(NAMES)] = <Kernel>PyCapsule_GetPointer(module.kernel(), b"accel_core.crc32")
-        NAMES.append(name)
-    KERNELS[len(NAMES)] = plain
-    NAMES.append("plain")
+        KERNELS[len(_NAMES)] = <Kernel>PyCapsule_GetPointer(module.kernel(), b"accel_core.crc32")
+        _NAMES.append(name)
+    KERNELS[len(_NAMES)] = plain
+    _NAMES.append("plain")
 
 
 def implementations():
     """Names of the implementations this process may use, the one in use first, ``plain`` last."""
-    return tuple(NAMES)
+    return tuple(_NAMES)
 
 
-def crc32_of(const uint8_t[::1] data not None, uint32_t value=0, implementation=None):
+def _crc32(const uint8_t[::1] data not None, uint32_t value=0, implementation=None):
     """CRC-32 of what ``value`` covers followed by ``data``, as ``zlib.crc32``.
 
     ``implementation`` picks one of ``implementations()`` by name; KeyError if it is not among them.
@@ -116,9 +116,9 @@ def crc32_of(const uint8_t[::1] data not None, uint32_t value=0, implementation=
     cdef Py_ssize_t n = data.shape[0]
     cdef const uint8_t *p = &data[0] if n else NULL
     if implementation is not None:
-        if implementation not in NAMES:
+        if implementation not in _NAMES:
             raise KeyError(implementation)
-        kernel = KERNELS[<int>NAMES.index(implementation)]
+        kernel = KERNELS[<int>_NAMES.index(implementation)]
     with nogil:
         value = crc32_by(kernel, value, p, n)
     return value
@@ -133,4 +133,5 @@ def combine(uint32_t first, uint32_t second, int64_t n_second):
 
 fill_table()
 load_kernels()
-globals()["crc32"] = crc32_of       # in this file the name belongs to the C function
+_crc32.__name__ = "crc32"           # in this file the name belongs to the C function
+globals()["crc32"] = _crc32

@@ -9,8 +9,8 @@ cdef enum:
 cdef inline uint32_t multiply(uint32_t a, uint32_t b) noexcept nogil:
     """a * b mod P, without branches."""
     cdef uint32_t product = 0
-    cdef int i
-    for i in range(32):
+    cdef int _i
+    for _i in range(32):
         product ^= b & (0 - (a >> 31))
         a <<= 1
         b = (b >> 1) ^ (<uint32_t>POLYNOMIAL & (0 - (b & 1)))

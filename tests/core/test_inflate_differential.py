@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -30,7 +31,7 @@ def decoder(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def assert_agrees(stream: bytes, piece_bytes: int, note: object = "") -> None:
-    difference = disagreement(stream, lambda data: our_verdict(data, piece_bytes))
+    difference = disagreement(stream, partial(our_verdict, piece_bytes=piece_bytes))
     assert difference is None, (note, piece_bytes)
 
 

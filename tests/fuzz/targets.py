@@ -9,6 +9,7 @@
 import importlib
 import zlib
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from accel_core import LayerScanner, inflate_span
@@ -53,7 +54,7 @@ def inflate(data: bytes) -> None:
 
 def compare_with_zlib(stream: bytes, pieces: tuple[int, ...]) -> None:
     for piece_bytes in pieces:
-        difference = disagreement(stream, lambda data, n=piece_bytes: our_verdict(data, n))
+        difference = disagreement(stream, partial(our_verdict, piece_bytes=piece_bytes))
         require(difference is None, f"{difference}, pieces of {piece_bytes}")
 
 

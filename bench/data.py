@@ -1,0 +1,150 @@
+"""Layers to measure on: tars of this machine's own trees, compressed by the encoders images come from, kept in a cache.
+
+Made once in ``bench/cache`` (or ``ACCEL_BENCH_CACHE``); delete it to make them anew. Order and metadata are fixed, so
+the same machine gives the same bytes.
+"""
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CACHE = Path(os.environ.get("ACCEL_BENCH_CACHE", Path(__file__).resolve().parent / "cache"))
+
+# Machine code, scripts, headers, text, data that is compressed already: what base images and toolchains hold.
+TREES = ("usr/bin", "usr/lib/python3.11", "usr/lib/python3", "usr/share/perl", "usr/include", "usr/share/doc")
+# What programs need when they start, among what they do not.
+START_TREES = ("usr/bin", "usr/sbin", "usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu", "usr/lib/python3.11",
+               "usr/lib/python3.13", "usr/lib/python3", "usr/share/perl", "usr/share/perl5", "etc")  # fmt: skip
+FULL_BYTES, TINY_BYTES = 300_000_000, 3_000_000
+START_BYTES = 700_000_000
+
+# Name -> command that compresses standard input to standard output.
+ENCODERS: dict[str, list[str]] = {
+    "gzip-6": ["gzip", "-6", "-n", "-c"],
+    "gzip-1": ["gzip", "-1", "-n", "-c"],
+    "gzip-9": ["gzip", "-9", "-n", "-c"],
+    "pigz-6": ["pigz", "-6", "-n", "-c"],
+    "igzip-1": ["igzip", "-1", "-c"],
+    "libdeflate-6": ["libdeflate-gzip", "-6", "-c"],
+    "go": ["gogzip"],
+}
+
+
+def tar(name: str, tiny: bool) -> Path:
+    """The uncompressed layer ``name``: "mixed" or "start"."""
+    path = CACHE / f"{name}{'-tiny' if tiny else ''}.tar"
+    if not path.exists():
+        trees = START_TREES if name == "start" else TREES
+        limit = TINY_BYTES if tiny else START_BYTES if name == "start" else FULL_BYTES
+        with publish(path) as temporary:
+            write_tar(temporary, trees, limit)
+    return path
+
+
+def layer(name: str, encoder: str, tiny: bool) -> Path | None:
+    """The layer ``name`` as compressed by ``encoder``; None if that is not installed."""
+    path = CACHE / f"{name}{'-tiny' if tiny else ''}.{encoder}.tar.gz"
+    if path.exists():
+        return path
+    command = go_encoder() if encoder == "go" else ENCODERS[encoder]
+    if not command or shutil.which(command[0]) is None:
+        return None
+    source = tar(name, tiny)
+    with publish(path) as temporary:
+        with source.open("rb") as data, temporary.open("wb") as out:
+            arguments = [str(source)] if encoder.startswith("libdeflate") else []   # it wants to map its input
+            subprocess.run([*command, *arguments], stdin=data, stdout=out, check=True)
+    return path
+
+
+def go_encoder() -> list[str]:
+    """Command of the Go encoder, built if need be; empty without Go."""
+    binary = CACHE / "gogzip"
+    go = shutil.which("go") or shutil.which("/usr/local/go/bin/go")
+    if not binary.exists():
+        if go is None:
+            return []
+        CACHE.mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, "GOCACHE": str(CACHE / "go-build"), "CGO_ENABLED": "0"}
+        source = ROOT / "tests" / "interop" / "gogzip"
+        subprocess.run([go, "build", "-o", str(binary), "."], cwd=source, env=environment, check=True)
+    return [str(binary)]
+
+
+class publish:
+    """Writes aside, then renames, so that an interrupted run leaves nothing half made."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Path:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self.path.parent)
+        os.close(handle)
+        self.temporary = Path(name)
+        return self.temporary
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.temporary.rename(self.path)
+        else:
+            self.temporary.unlink()
+
+
+def write_tar(path: Path, trees: tuple[str, ...], limit: int) -> None:
+    """A GNU tar of the trees, a fair share of each, until ``limit`` bytes."""
+    present = [tree for tree in trees if Path("/", tree).is_dir()]
+    if not present:
+        present = [sysconfig.get_path("stdlib").lstrip("/")]
+    written = 0
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as out:
+        for i, tree in enumerate(present):
+            share = (limit - written) // (len(present) - i)
+            for entry in walk(Path("/", tree)):
+                size = add(out, entry, limit // 8)
+                written += size
+                share -= size
+                if share <= 0:
+                    break
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Folders, files and links below ``folder``, sorted."""
+    yield folder
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.is_symlink():
+            if path.name not in ("__pycache__", "test", "tests"):
+                yield from walk(path)
+        elif path.is_symlink() or path.is_file():
+            yield path
+
+
+def add(out: tarfile.TarFile, path: Path, biggest: int) -> int:
+    """Bytes added to the tar for ``path``; 0 if it is left out, as files over ``biggest`` bytes are."""
+    info = out.gettarinfo(str(path), arcname=str(path).lstrip("/"))
+    if info.type == tarfile.LNKTYPE:    # as a file of its own: its other name may be elsewhere
+        info.type, info.size, info.linkname = tarfile.REGTYPE, path.stat().st_size, ""
+    info.uid = info.gid = 0
+    info.uname = info.gname = "root"
+    if not info.isfile():
+        out.addfile(info)
+        return 512
+    if info.size > biggest or not os.access(path, os.R_OK):
+        return 0
+    data = path.read_bytes()
+    info.size = len(data)
+    out.addfile(info, io.BytesIO(data))
+    return 512 + len(data)
+
+
+if __name__ == "__main__":
+    for encoder in ENCODERS:
+        print(layer("mixed", encoder, tiny="--tiny" in sys.argv))

@@ -1,0 +1,106 @@
+"""Interleaved timing, rows, and the table they are printed as."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    return run.stdout.strip() or "unknown"
+
+
+@cache
+def machine() -> str:
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text().splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+    return f"{model}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
+
+
+@dataclass(slots=True)
+class Row:
+    """One measurement. Seconds are medians; ``mb_s`` is 10^6 bytes of ``bytes_out`` per CPU second."""
+
+    bench: str
+    case: str
+    implementation: str
+    bytes_in: int = 0
+    bytes_out: int = 0
+    cpu_s: float | None = None
+    wall_s: float | None = None
+    mb_s: float | None = None
+    ratio: float | None = None          # mb_s by that of the baseline of the case
+    peak_mb: float | None = None
+    note: str = ""
+    commit: str = field(default_factory=commit)
+    machine: str = field(default_factory=machine)
+
+    def as_json(self) -> str:
+        return json.dumps({key: value for key, value in asdict(self).items() if value not in (None, "")})
+
+
+def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float]]:
+    """Name -> (CPU seconds, wall seconds), medians over ``rounds`` in which each call runs once; one more to warm up.
+
+    CPU time is that of all threads of the process, which is also what a call costs its neighbours.
+    """
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    for number in range(rounds + 1):
+        for name, call in calls.items():
+            cpu, wall = time.process_time(), time.perf_counter()
+            call()
+            if number:
+                taken[name].append((time.process_time() - cpu, time.perf_counter() - wall))
+    return {
+        name: (statistics.median(t[0] for t in times), statistics.median(t[1] for t in times))
+        for name, times in taken.items()
+    }
+
+
+def rows_of(
+    bench: str, case: str, times: dict[str, tuple[float, float]], baseline: str, bytes_in: int, bytes_out: int
+) -> list[Row]:
+    """Rows of one case, with ratios to ``baseline`` (or to nothing, if that did not run)."""
+    base = times[baseline][0] if baseline in times else None
+    return [
+        Row(
+            bench, case, name, bytes_in, bytes_out, cpu_s=round(cpu, 6), wall_s=round(wall, 6),
+            mb_s=round(bytes_out / cpu / 1e6, 1), ratio=round(base / cpu, 3) if base else None,
+        )
+        for name, (cpu, wall) in times.items()
+    ]  # fmt: skip
+
+
+def table(rows: Iterable[Row]) -> str:
+    """The rows as text columns."""
+    lines = [("bench", "case", "implementation", "CPU s", "wall s", "MB/s", "ratio", "peak MB", "note")]
+    for row in rows:
+        lines.append(
+            (
+                row.bench, row.case, row.implementation, shown(row.cpu_s, 4), shown(row.wall_s, 4), shown(row.mb_s, 0),
+                shown(row.ratio, 2), shown(row.peak_mb, 1), row.note,
+            )
+        )  # fmt: skip
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def shown(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def skipped(what: str) -> None:
+    print(f"skipped: {what}", file=sys.stderr)

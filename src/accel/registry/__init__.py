@@ -1,0 +1,43 @@
+"""Images in registries: our own small client (OCI distribution-spec 1.1, Docker registry v2) over urllib3.
+
+::
+
+    RegistryStore            one repository as an ImageStore
+     ├── manifests, referrers, blobs (read), uploads (write)
+     └── client              one registry: requests authorised, tried again, errors typed
+          ├── auth           basic, bearer tokens; credentials: docker's config.json and helpers
+          └── transport      connections, TLS per host, redirects
+
+Threads, no async: blob traffic is what counts, and urllib3 moves it at a fifth of the CPU of async clients.
+"""
+
+from accel.registry.client import RegistryClient
+from accel.registry.credentials import (
+    Anonymous,
+    Chained,
+    Credential,
+    CredentialSource,
+    DockerConfig,
+    Given,
+    standard_paths,
+)
+from accel.registry.errors import MissingBlobsError, TransientError
+from accel.registry.options import HostOptions, RegistryOptions, environment_proxies
+from accel.registry.store import RegistryStore
+
+__all__ = [
+    "Anonymous",
+    "Chained",
+    "Credential",
+    "CredentialSource",
+    "DockerConfig",
+    "Given",
+    "HostOptions",
+    "MissingBlobsError",
+    "RegistryClient",
+    "RegistryOptions",
+    "RegistryStore",
+    "TransientError",
+    "environment_proxies",
+    "standard_paths",
+]

@@ -1,0 +1,5 @@
+from typing_extensions import Buffer
+
+from accel_core.layer_index import LayerIndex
+
+def decode(data: Buffer) -> tuple[LayerIndex, str, str]: ...
