@@ -110,14 +110,14 @@ cdef class EntryTable:
             self.arena = <uint8_t *>moved
         return True
 
-    cdef int extend(self, EntryTable other, int64_t base) noexcept nogil:
+    cdef int extend(self, EntryTable other, Py_ssize_t first, int64_t base) noexcept nogil:
         cdef Py_ssize_t i
         cdef EntryRow *row
         cdef PaxRow *record
         if not self.reserve(other.n_rows, other.n_pax, other.n_arena):
             return -1
-        for i in range(other.n_rows):
-            row = &self.rows[self.n_rows + i]
+        for i in range(first, other.n_rows):
+            row = &self.rows[self.n_rows + i - first]
             row[0] = other.rows[i]
             row.header_offset += base
             row.data_offset += base
@@ -133,7 +133,7 @@ cdef class EntryTable:
             move(&record.value, self.n_arena)
         if other.n_arena:
             memcpy(self.arena + self.n_arena, other.arena, other.n_arena)
-        self.n_rows += other.n_rows
+        self.n_rows += other.n_rows - first
         self.n_pax += other.n_pax
         self.n_arena += other.n_arena
         self.all_flags |= other.all_flags

@@ -38,7 +38,7 @@ cdef class GzipChunk(GzipLayer):
     cdef bint at_member             # the joint is a member's start, not a block boundary
     cdef int64_t joint_bit
     cdef uint8_t *joint_window
-    cdef uint8_t *lead              # the first MAX_LEAD bytes of output, until a header is found
+    cdef uint8_t *lead              # the first MAX_LEAD bytes of output
     cdef Py_ssize_t n_lead
     cdef int64_t header_pos         # output offset of the first tar header; -1: none yet
     cdef int64_t first_unknown, last_unknown    # boundaries in front of it, as output offsets; -1: none
@@ -54,6 +54,9 @@ cdef class GzipChunk(GzipLayer):
     cdef Point other                # the best of its zone behind the first header
     cdef uint8_t *other_window
     cdef bint has_other
+    # of the last join: bytes of `lead` the tar scanner has seen, rows of `right` it has of its own
+    cdef int64_t fed
+    cdef Py_ssize_t own_rows
 
     def __cinit__(self):
         self.joint_window = <uint8_t *>malloc(WINDOW)
@@ -129,12 +132,12 @@ cdef class GzipChunk(GzipLayer):
         cdef const uint8_t *from_here
         cdef const uint8_t *header
         cdef Py_ssize_t back, taken
-        if not self.middle or self.header_pos >= 0:
-            return GzipLayer.scan_tar(self, data, n)
-        if self.n_lead < MAX_LEAD:
+        if self.middle and self.n_lead < MAX_LEAD:
             taken = n if n < MAX_LEAD - self.n_lead else MAX_LEAD - self.n_lead
             memcpy(self.lead + self.n_lead, data, taken)
             self.n_lead += taken
+        if not self.middle or self.header_pos >= 0:
+            return GzipLayer.scan_tar(self, data, n)
         # A header may have begun in what was drained before: that is still in front of `data`.
         back = BLOCK_BYTES - 1 if self.chunk_pos > BLOCK_BYTES - 1 else <Py_ssize_t>self.chunk_pos
         from_here = data - back
@@ -224,6 +227,8 @@ cdef class GzipChunk(GzipLayer):
         cdef uint32_t crc
         if right.doubt or not right.middle or self.out != self.chunk or right.out != right.chunk:
             return False
+        if right.chunk_pos < WINDOW:
+            return False
         if right.at_member:
             return (self.where == BETWEEN and self.part_n == 0 and self.comp_pos * 8 == right.joint_bit
                     and self.prev_uncomp != self.chunk_pos)
@@ -264,8 +269,8 @@ cdef class GzipChunk(GzipLayer):
     cdef bint tar_fits(self, GzipChunk right):
         """The first header ``right`` found is where the next member begins, and its boundaries before that lie in one
         file. May feed the scanner the bytes up to that header; if they then do not fit, OutOfStep."""
-        cdef int64_t total = self.chunk_pos
         cdef int64_t data_left = self.tar.skip - self.tar.padding
+        self.fed = self.own_rows = 0
         if self.tar.status != OK:
             return False
         if self.tar.skip and self.tar.between_members():
@@ -276,20 +281,39 @@ cdef class GzipChunk(GzipLayer):
             return False
         if self.tar.skip == 0 and self.tar.between_members() and right.header_pos == 0:
             return True
-        # Inside headers: only their bytes can tell.
-        if right.header_pos < 0 or right.header_pos > right.n_lead or self.tar.skip > right.header_pos:
-            return False
-        if self.tar.scan(right.lead, <Py_ssize_t>right.header_pos) != OK:
-            raise OutOfStep("tar")
-        if self.tar.skip or not self.tar.between_members():
-            raise OutOfStep("tar")
-        if right.first_unknown >= 0 and (
-            self.entries.n_rows == 0
-            or total + right.first_unknown < self.entries.rows[self.entries.n_rows - 1].data_offset
-            or total + right.last_unknown >= self.last_data_end()
-        ):
-            raise OutOfStep("tar")
-        return True
+        return self.feed_lead(right)
+
+    cdef bint feed_lead(self, GzipChunk right):
+        """The joint lies in headers: only the first bytes of ``right`` can tell. Sets ``fed`` and ``own_rows``."""
+        cdef int64_t total = self.chunk_pos
+        cdef int64_t header = right.header_pos if right.header_pos >= 0 else right.chunk_pos
+        cdef EntryRow *row
+        self.fed = min(header, right.n_lead)
+        if self.tar.scan(right.lead, <Py_ssize_t>self.fed) != OK:
+            raise OutOfStep("the archive ends or breaks near a joint")
+        if self.tar.between_members() and self.entries.n_rows:
+            # In the data of a member whose headers are complete now.
+            if right.first_unknown >= 0 and (
+                total + right.first_unknown < self.entries.rows[self.entries.n_rows - 1].data_offset
+                or total + right.last_unknown >= self.last_data_end()
+            ):
+                raise OutOfStep("a boundary outside the file at a joint")
+            if right.header_pos < 0 and total + right.chunk_pos <= self.last_data_end():
+                return True
+            if right.header_pos >= 0 and self.tar.skip == header - self.fed:
+                return True
+        elif self.fed == right.header_pos and right.entries.n_rows and right.first_unknown < 0:
+            # Special headers are pending: what `right` took for the start of its first member is the end of its headers.
+            row = &right.entries.rows[0]
+            self.fed = row.data_offset
+            if self.fed <= right.n_lead and self.tar.scan(
+                right.lead + header, <Py_ssize_t>(self.fed - header)
+            ) == OK and self.tar.between_members() and self.entries.n_rows:
+                self.own_rows = 1
+                if (self.entries.rows[self.entries.n_rows - 1].data_offset == total + row.data_offset
+                        and self.last_data_end() == total + row.data_offset + row.stored_size):
+                    return True
+        raise OutOfStep("tar members do not meet at a joint")
 
     cdef int64_t last_data_end(self):
         cdef EntryRow *row = &self.entries.rows[self.entries.n_rows - 1]
@@ -333,6 +357,7 @@ cdef class GzipChunk(GzipLayer):
         cdef Py_ssize_t i
         for i in range(right.n_points):
             point = right.points[i]
+            self.complete_window(right.windows.data + i * WINDOW, point.uncomp)
             point.uncomp += self.chunk_pos
             if not self.commit(&point, right.windows.data + i * WINDOW):
                 raise MemoryError()
@@ -343,14 +368,20 @@ cdef class GzipChunk(GzipLayer):
         self.best = right.best
         self.best.uncomp += self.chunk_pos
         memcpy(self.best_window, right.best_window, WINDOW)
+        self.complete_window(self.best_window, right.best.uncomp)
         return 0
+
+    cdef void complete_window(self, uint8_t *window, int64_t uncomp) noexcept nogil:
+        """A window reaches back over the start of a member; behind a joint there, its front is still missing."""
+        if uncomp < WINDOW:
+            memcpy(window, self.window + uncomp, WINDOW - uncomp)
 
     cdef int take_tar(self, GzipChunk right) except -1:
         if right.header_pos < 0:
-            self.tar.skip -= right.chunk_pos
-            self.tar.position += right.chunk_pos
+            self.tar.skip -= right.chunk_pos - self.fed
+            self.tar.position += right.chunk_pos - self.fed
         else:
-            self.tar.adopt(right.tar, self.chunk_pos)
+            self.tar.adopt(right.tar, self.own_rows, self.chunk_pos)
         return 0
 
     cdef int take_stream(self, GzipChunk right) except -1:

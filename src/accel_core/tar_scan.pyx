@@ -212,11 +212,11 @@ cdef class TarScanner:
     cdef bint between_members(self) noexcept nogil:
         return self.status == OK and self.awaited == AWAIT_HEADER and self.member_offset < 0 and self.n_block == 0
 
-    cdef int adopt(self, TarScanner other, int64_t base) except -1:
+    cdef int adopt(self, TarScanner other, Py_ssize_t first_row, int64_t base) except -1:
         cdef Body pax = self.pax, longname = self.longname, longlink = self.longlink
         cdef PaxRecord *records = self.records
         cdef Py_ssize_t cap_records = self.cap_records
-        if self.entries.extend(other.entries, base) < 0:
+        if self.entries.extend(other.entries, first_row, base) < 0:
             raise MemoryError()
         self.position = other.position + base
         self.archive_size = other.archive_size + base if other.archive_size >= 0 else -1
