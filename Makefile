@@ -85,8 +85,8 @@ bench: build  ## run the benchmarks (BENCH_ARGS=…)
 demo: build  ## convert a real image (IMAGE=reference, or one made here) and read it back through its index
 	$(PY) demo/run.py $(IMAGE)
 
-docs: build  ## regenerate docs/cli.md from the command line itself
-	$(PY) tools/cli_reference.py docs/cli.md
+docs: build  ## regenerate docs/cli-reference.md from the command line itself
+	$(PY) tools/cli_reference.py docs/cli-reference.md
 
 # --- shipping ---------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -55,17 +56,23 @@ def mb(n_bytes: int | None) -> str:
 
 
 def percent(part: int | None, whole: int) -> str:
-    return "" if part is None else f"{100 * part / whole:.2f} %"
+    return "" if part is None or not whole else f"{100 * part / whole:.2f} %"
 
 
 def number(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}"
 
 
-def show_layers(layers: list[dict[str, Any]]) -> None:
+def times_used(manifests: list[dict[str, Any]]) -> Counter[str]:
+    """How many layers of all platforms each digest is."""
+    return Counter(layer["digest"] for manifest in manifests for layer in manifest["layers"])
+
+
+def show_layers(layers: list[dict[str, Any]], used: Counter[str]) -> None:
     """One row per distinct layer; sizes in 10^6 bytes, speed in 10^6 uncompressed bytes per second."""
     table = Table(title="Layers (MB = 10^6 bytes; MB/s of uncompressed data)")
     table.add_column("layer")
+    table.add_column("used", justify="right")
     table.add_column("state")
     for name in ("entries", "comp. MB", "uncomp. MB", "index MB", "% of layer", "TOC MB", "checkpoints", "MB/s"):
         table.add_column(name, justify="right")
@@ -73,6 +80,7 @@ def show_layers(layers: list[dict[str, Any]]) -> None:
         speed = row["uncomp_size"] / row["seconds"] / 1e6 if row.get("seconds") and row.get("uncomp_size") else None
         table.add_row(
             row["digest"].removeprefix("sha256:")[:12],
+            f"{used[row['digest']]} ×",
             row["state"] + (f": {row['reason']}" if row.get("reason") else ""),
             number(row["entries"]),
             mb(row["comp_size"]),
@@ -84,6 +92,11 @@ def show_layers(layers: list[dict[str, Any]]) -> None:
             number(speed),
         )
     console.print(table)
+    total = {key: sum(row.get(key) or 0 for row in layers) for key in ("comp_size", "index_size", "toc_bytes")}
+    console.print(
+        f"Indexes: {mb(total['index_size'])} MB, {percent(total['index_size'], total['comp_size'])} of the layers; "
+        f"{percent(total['toc_bytes'], total['index_size'])} of that is table of contents, the rest checkpoints"
+    )
 
 
 def chosen(files: dict[str, File]) -> list[str]:
@@ -106,9 +119,9 @@ def read_back(platform: str, files: dict[str, File], removed: set[str]) -> None:
     for path in chosen(files):
         done = accel("cat", "-v", "--platform", platform, RESULT, path)
         same = done.returncode == 0 and hashlib.sha256(done.stdout).hexdigest() == files[path].digest
-        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        said = done.stderr.decode(errors="replace").strip()
         short = path if len(path) <= 60 else f"{path[:28]}…{path[-28:]}"
-        expect(same, f"{escape(short)}  {files[path].size:,} bytes  [dim]{escape(said)}[/]")
+        expect(same, f"{escape(short)}  {files[path].size:,} bytes\n      [dim]{escape(said)}[/]")
     for path in sorted({min(removed), max(removed)} if removed else ()):
         done = accel("cat", "--platform", platform, RESULT, path)
         absent = done.returncode != 0 and not done.stdout
@@ -130,11 +143,12 @@ def main() -> None:
     WORK.mkdir(parents=True, exist_ok=True)
     console.print(f"accel convert {source} {RESULT} --mode index-only", markup=False)
     report = convert(source)
-    show_layers(report["layers"])
+    images = image_manifests(LAYOUT, RESULT_TAG)
+    show_layers(report["layers"], times_used([manifest for _, manifest in images]))
     for message in report.get("messages", []):
         console.print(f"  {message}", markup=False)
 
-    platform, manifest = max(image_manifests(LAYOUT, RESULT_TAG), key=lambda item: layer_bytes(item[1]))
+    platform, manifest = max(images, key=lambda item: layer_bytes(item[1]))
     console.print(f"\nReading {platform} through the index alone, beside tarfile on the whole layers:")
     files, removed = merged_files(LAYOUT, manifest)
     read_back(platform, files, removed)

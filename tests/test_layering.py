@@ -8,6 +8,8 @@
      |
     convert   reader   verify           one image in, one out | entries, ranges, extract | recompute every claim
      |
+    images                              what a reference leads to: manifests, index, spans, file tree
+     |
     formats.*   registry   layout       one target format a module | remote store | store on disk
      |
     stores                              the seam between conversion and where images live
@@ -36,9 +38,11 @@ SRC = Path(__file__).parents[1] / "src"
 
 # Top row first; a unit may import itself and any row below its own.
 ROWS = [
+    {"accel.__main__"},
     {"accel.cli"},
     {"accel.config"},
     {"accel.convert", "accel.reader", "accel.verify"},
+    {"accel.images"},
     {"accel.formats", "accel.registry", "accel.layout"},
     {"accel.stores"},
     {"accel.blobs"},

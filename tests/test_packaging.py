@@ -69,6 +69,26 @@ def test_importing_the_library_loads_no_command_line_packages() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_command_line_reference_names_every_command_and_option() -> None:
+    app = pytest.importorskip("accel.cli.app")
+    from typer.main import get_command
+
+    page = (ROOT / "docs" / "cli-reference.md").read_text(encoding="utf-8")
+    group = get_command(app.app)
+    commands = getattr(group, "commands", {})
+    options = {
+        option
+        for command in commands.values()
+        for parameter in command.params
+        if parameter.param_type_name == "option" and not getattr(parameter, "hidden", False)
+        for option in parameter.opts
+        if option.startswith("--") and option != "--help"
+    }
+    assert commands and options
+    missing = {name for name in commands if f"`accel {name}`" not in page} | {o for o in options if o not in page}
+    assert missing == set(), "run `make docs`"
+
+
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "bench").glob("*.md")])
 
 
