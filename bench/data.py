@@ -24,7 +24,7 @@ TREES = ("usr/bin", "usr/lib/python3.11", "usr/lib/python3", "usr/share/perl", "
 START_TREES = ("usr/bin", "usr/sbin", "usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu", "usr/lib/python3.11",
                "usr/lib/python3.13", "usr/lib/python3", "usr/share/perl", "usr/share/perl5", "etc")  # fmt: skip
 FULL_BYTES, TINY_BYTES = 300_000_000, 3_000_000
-START_BYTES = 700_000_000
+START_BYTES, START_BIGGEST = 4_000_000_000, 12_000_000    # whole trees, without the giants (compilers, LLVM)
 
 # Name -> command that compresses standard input to standard output.
 ENCODERS: dict[str, list[str]] = {
@@ -45,7 +45,8 @@ def tar(name: str, tiny: bool) -> Path:
         trees = START_TREES if name == "start" else TREES
         limit = TINY_BYTES if tiny else START_BYTES if name == "start" else FULL_BYTES
         with publish(path) as temporary:
-            write_tar(temporary, trees, limit)
+            biggest = START_BIGGEST if name == "start" and not tiny else limit // 8
+            write_tar(temporary, trees, limit, biggest)
     return path
 
 
@@ -99,8 +100,8 @@ class publish:
             self.temporary.unlink()
 
 
-def write_tar(path: Path, trees: tuple[str, ...], limit: int) -> None:
-    """A GNU tar of the trees, a fair share of each, until ``limit`` bytes."""
+def write_tar(path: Path, trees: tuple[str, ...], limit: int, biggest: int) -> None:
+    """A GNU tar of the trees, a fair share of each, until ``limit`` bytes, without files over ``biggest``."""
     present = [tree for tree in trees if Path("/", tree).is_dir()]
     if not present:
         present = [sysconfig.get_path("stdlib").lstrip("/")]
@@ -109,7 +110,7 @@ def write_tar(path: Path, trees: tuple[str, ...], limit: int) -> None:
         for i, tree in enumerate(present):
             share = (limit - written) // (len(present) - i)
             for entry in walk(Path("/", tree)):
-                size = add(out, entry, limit // 8)
+                size = add(out, entry, biggest)
                 written += size
                 share -= size
                 if share <= 0:
@@ -123,7 +124,7 @@ def walk(folder: Path) -> Iterator[Path]:
         if path.is_dir() and not path.is_symlink():
             if path.name not in ("__pycache__", "test", "tests"):
                 yield from walk(path)
-        elif path.is_symlink() or path.is_file():
+        elif path.suffix != ".a" and (path.is_symlink() or path.is_file()):
             yield path
 
 

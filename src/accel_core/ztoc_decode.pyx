@@ -5,8 +5,8 @@ kept of strings may not pass the buffer itself (honest strings do not overlap).
 """
 
 import re
-import struct
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport INT64_MAX, UINT32_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort
@@ -15,10 +15,10 @@ from libc.string cimport memcmp, memcpy, memset
 from accel_core.entries cimport ENTRY_SIZE_ON_NON_FILE, EntryRow, EntryTable, PaxRow, StrRef
 from accel_core.flatbuf_read cimport (
     FlatReader, FlatSpan, FlatTable, flat_child, flat_field, flat_follow, flat_i32, flat_i64, flat_span, flat_span_at,
-    flat_table, load_i32, load_i64, load_u32,
+    flat_table, load_i32, load_i64,
 )
 from accel_core.rfc3339 cimport rfc3339_parse
-from accel_core.status cimport CORRUPT, FAULT, NO_MEMORY, OK, Status
+from accel_core.status cimport CORRUPT, NO_MEMORY, OK, Status
 
 from accel_core.checkpoints import Checkpoints
 from accel_core.errors import FormatError
@@ -79,8 +79,8 @@ cdef uint64_t slot_of(const Seen *seen, uint32_t key) noexcept nogil:
 cdef StrRef *find(const Seen *seen, uint32_t key) noexcept nogil:
     """What ``key`` gave before, NULL if nothing (or, for crafted positions, if it is too hard to find)."""
     cdef uint64_t slot = slot_of(seen, key)
-    cdef int probe
-    for probe in range(MAX_PROBES):
+    cdef int _probe
+    for _probe in range(MAX_PROBES):
         if seen.keys[slot] == key:
             return &seen.values[slot]
         if seen.keys[slot] == 0:
@@ -91,8 +91,8 @@ cdef StrRef *find(const Seen *seen, uint32_t key) noexcept nogil:
 
 cdef void put_in(Seen *seen, uint32_t key, StrRef value) noexcept nogil:
     cdef uint64_t slot = slot_of(seen, key)
-    cdef int probe
-    for probe in range(MAX_PROBES):
+    cdef int _probe
+    for _probe in range(MAX_PROBES):
         if seen.keys[slot] == 0:
             seen.keys[slot] = key
             seen.values[slot] = value
@@ -128,7 +128,8 @@ cdef int remember(Seen *seen, uint32_t key, StrRef value) noexcept nogil:
     return 0
 
 
-cdef class Decoder:
+@cython.final
+cdef class _Decoder:
     """One zTOC being read: its bytes, the table that is filled, and why it stopped."""
 
     cdef const uint8_t[::1] view
@@ -388,16 +389,16 @@ cdef uint8_t typeflag_of(const char *text, int64_t n) noexcept nogil:
 def decode(data):
     """``(index, version, tool)`` of a zTOC given as any buffer of bytes.
 
-    ``index`` is a :class:`accel_core.layer_index.LayerIndex`; its ``uncomp_size`` is the size of the archive (a zTOC does
-    not say what follows it), ``digest`` and ``diff_id`` are None, ``header_offset`` of entries is worked out. The first
-    checkpoint of a version 1 zinfo, which is not stored, is the one readers assume. ``version`` and ``tool`` are free
-    text.
+    ``index`` is a :class:`accel_core.layer_index.LayerIndex`; its ``uncomp_size`` is the size of the archive (a zTOC
+    does not say what follows it), ``digest`` and ``diff_id`` are None, ``header_offset`` of entries is worked out. The
+    first checkpoint of a version 1 zinfo, which is not stored, is the one readers assume. ``version`` and ``tool`` are
+    free text.
 
     Raises FormatError for anything a reader could not use: fields outside the buffer, entries that overlap, checkpoints
     that do not advance, wrong numbers of checkpoints or digests.
     """
     cdef const uint8_t[::1] view = data
-    cdef Decoder d = Decoder(view)
+    cdef _Decoder d = _Decoder(view)
     cdef FlatReader *r = &d.r
     cdef FlatTable root, toc, info
     cdef FlatSpan rows, zinfo
@@ -453,7 +454,7 @@ def decode(data):
 
 
 cdef tuple gzip_checkpoints(const uint8_t[::1] data, int64_t pos, int64_t n_bytes, int64_t comp_size):
-    """``(span_bytes, Checkpoints)`` of a zinfo blob: i32 count, i64 span size, then per checkpoint in, out, bits, window.
+    """``(span_bytes, Checkpoints)`` of a zinfo blob: i32 count, i64 span size, then in, out, bits, window of each.
 
     The version shows in the length: version 1 does not store the first checkpoint.
     """
@@ -474,8 +475,8 @@ cdef tuple gzip_checkpoints(const uint8_t[::1] data, int64_t pos, int64_t n_byte
         memset(out, 0, WINDOW_BYTES)
         out += WINDOW_BYTES
     p += ZINFO_HEAD_BYTES
-    cdef int64_t i
-    for i in range(stored):
+    cdef int64_t _i
+    for _i in range(stored):
         comp_offset.append(load_i64(p))
         uncomp_offset.append(load_i64(p + 8))
         bits.append(p[16])
@@ -494,8 +495,8 @@ cdef int check_advance(checkpoints, int64_t comp_size, int64_t pos) except -1:
         comp, out, bits = checkpoints.comp_offset[i], checkpoints.uncomp_offset[i], checkpoints.bits[i]
         if bits > 7 or not 0 < comp <= comp_size or comp <= last_start or out <= last_out or (i == 0 and out != 0):
             raise FormatError(
-                f"not a usable zTOC: checkpoint {i} (compressed {comp}, uncompressed {out}, bits {bits}) does not follow "
-                f"from the one before it (byte {pos})",
+                f"not a usable zTOC: checkpoint {i} (compressed {comp}, uncompressed {out}, bits {bits}) does not "
+                f"follow from the one before it (byte {pos})",
                 comp_offset=comp, uncomp_offset=out,
             )
         last_start, last_out = comp - (bits > 0), out
@@ -504,7 +505,6 @@ cdef int check_advance(checkpoints, int64_t comp_size, int64_t pos) except -1:
 
 cdef tuple tar_spans(bytes zinfo, int64_t comp_size):
     """``(span_bytes, number of spans)`` of an uncompressed layer's zinfo, a FlatBuffer of its own."""
-    cdef const uint8_t[::1] view = zinfo
     cdef FlatReader r
     cdef FlatTable t
     cdef int64_t span_bytes = 0, size = 0

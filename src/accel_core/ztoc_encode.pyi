@@ -1,4 +1,9 @@
+from typing import final
+
 from accel_core.layer_index import LayerIndex
 
 def encode(index: LayerIndex, *, tool: str, share: bool = True) -> bytes: ...
 def tar_zinfo(size: int, span_bytes: int) -> bytes: ...
+
+@final
+class _Encoder: ...

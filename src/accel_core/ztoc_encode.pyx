@@ -12,6 +12,7 @@ reads as empty), and of the PAX records only ``SCHILY.xattr.*`` stay (the others
 import struct
 from array import array
 
+cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort
@@ -125,8 +126,8 @@ cdef uint32_t shared_string(FlatWriter *w, Interned *known, const uint8_t *data,
     cdef uint64_t slot = h & known.mask
     cdef uint32_t length = <uint32_t>n
     cdef const uint8_t *at
-    cdef int probe
-    for probe in range(MAX_PROBES):
+    cdef int _probe
+    for _probe in range(MAX_PROBES):
         if known.positions[slot] == 0:
             known.hashes[slot] = h
             known.positions[slot] = put_string(w, data, n)
@@ -160,8 +161,8 @@ cdef uint32_t shared_record(FlatWriter *w, Interned *known, uint32_t key, uint32
     cdef uint32_t h = hash_of(<const uint8_t *>pair, 8)
     cdef uint64_t slot = h & known.mask
     cdef uint32_t at
-    cdef int probe
-    for probe in range(MAX_PROBES):
+    cdef int _probe
+    for _probe in range(MAX_PROBES):
         at = known.positions[slot]
         if at == 0:
             known.positions[slot] = put_record(w, key, value)
@@ -177,8 +178,8 @@ cdef uint32_t shared_refs(FlatWriter *w, Interned *known, const uint32_t *positi
     cdef uint64_t slot = h & known.mask
     cdef uint32_t at, count = <uint32_t>n
     cdef int64_t i
-    cdef int probe
-    for probe in range(MAX_PROBES):
+    cdef int _probe
+    for _probe in range(MAX_PROBES):
         at = known.positions[slot]
         if at == 0:
             known.hashes[slot] = h
@@ -222,7 +223,8 @@ cdef int make_interned(Interned *known, int64_t n) noexcept nogil:
     return 0 if known.positions is not NULL and known.hashes is not NULL else -1
 
 
-cdef class Encoder:
+@cython.final
+cdef class _Encoder:
     """One zTOC being written, and the memory that takes."""
 
     cdef EntryTable entries
@@ -405,7 +407,8 @@ cdef class Encoder:
         return kept
 
     cdef uint32_t put_zinfo(
-        self, tuple comp_offset, tuple uncomp_offset, const uint8_t[::1] bits, const uint8_t[::1] windows, int64_t span_bytes
+        self, tuple comp_offset, tuple uncomp_offset, const uint8_t[::1] bits, const uint8_t[::1] windows,
+        int64_t span_bytes,
     ) except? 0:
         """The gzip checkpoint blob: i32 count, i64 span size, then per checkpoint i64 in, i64 out, u8 bits, window."""
         cdef FlatWriter *w = &self.w
@@ -466,9 +469,9 @@ cdef int64_t rows_room(EntryTable entries, int64_t *longest) noexcept nogil:
 def encode(index, *, str tool not None, bint share=True):
     """The zTOC of a :class:`accel_core.layer_index.LayerIndex`, as bytes.
 
-    ``tool`` is the build tool identifier. ``share=False`` gives the Go builder's exact bytes, which need every row as the
-    archive has it; ``share=True`` the small layout (module docstring), where contiguous files are written as files and
-    what has no data as having size 0. Times are UTC; uid and gid are cut to 32 bits, as the schema has it.
+    ``tool`` is the build tool identifier. ``share=False`` gives the Go builder's exact bytes, which need every row as
+    the archive has it; ``share=True`` the small layout (module docstring), where contiguous files are written as files
+    and what has no data as having size 0. Times are UTC; uid and gid are cut to 32 bits, as the schema has it.
 
     Raises UnsupportedError for an entry that SOCI has no word for (naming it), LimitError past 2 GiB, ValueError for
     checkpoints or digests that do not fit each other.
@@ -494,7 +497,7 @@ def encode(index, *, str tool not None, bint share=True):
         zinfo = tar_zinfo(index.comp_size, index.span_bytes)
         zinfo_bytes = len(zinfo)
     other_room = FIXED_ROOM + len(tool_text) + zinfo_bytes + sum([len(text) + DIGEST_ROOM for text in digests])
-    cdef Encoder e = Encoder(entries, share, other_room)
+    cdef _Encoder e = _Encoder(entries, share, other_room)
     cdef FlatWriter *w = &e.w
 
     cdef uint32_t version_at = e.put_name(b"0.9")
@@ -504,7 +507,9 @@ def encode(index, *, str tool not None, bint share=True):
         odd = e.put_rows()
     if odd >= 0:
         entry = entries[odd]
-        raise UnsupportedError(f"SOCI has no word for tar entries of type {entry.typeflag!r} (entry {odd}, {entry.name!r})")
+        raise UnsupportedError(
+            f"SOCI has no word for tar entries of type {entry.typeflag!r} (entry {odd}, {entry.name!r})"
+        )
     cdef uint32_t rows_at = put_refs(w, e.rows, entries.n_rows)
     begin_table(w, 1)
     field_ref(w, 0, rows_at)
@@ -543,5 +548,5 @@ def encode(index, *, str tool not None, bint share=True):
 
 def tar_zinfo(int64_t size, int64_t span_bytes):
     """The checkpoint blob of an uncompressed layer: a FlatBuffer ``TarZinfo {version: 2, span_size, size}``."""
-    # root 20 | padding | vtable at 10: 10 bytes, object of 28, fields at 24, 12, 4 | soffset 10 | size, span, 0, version
+    # root 20 | padding | vtable at 10: 10 bytes, object of 28, fields at 24, 12, 4 | soffset 10 | size, span, 0, 2
     return struct.pack("<iiHHHHHHiqqii", 20, 0, 0, 10, 28, 24, 12, 4, 10, size, span_bytes, 0, 2)

@@ -1,11 +1,11 @@
-"""Which entries of a layer a zTOC cannot hold as they are: one quick pass, so that only odd ones become Python values."""
+"""Which entries of a layer a zTOC cannot hold as they are: a quick pass, so that only odd ones become Python values."""
 
 from libc.stdint cimport int64_t, uint8_t
 
 from accel_core.entries cimport EntryRow, EntryTable
 
 cdef enum:
-    NOT_A_WORD = 1          # typeflag that SOCI has no word for: global headers, sparse and unknown types, contiguous files
+    NOT_A_WORD = 1          # SOCI has no word for the typeflag: global headers, sparse, unknown, contiguous
     FLAGGED = 2             # the scanner flagged it (EntryFlag)
     OWNER_TOO_LARGE = 4     # uid or gid does not fit 32 bits
     MODE_HAS_TYPE = 8       # a file whose mode says it is something else
@@ -87,7 +87,7 @@ def past_last_span(EntryTable entries not None, int64_t span_bytes, int64_t n_sp
 
 
 cpdef bytes clean_name(bytes name):
-    """The name as readers file it: relative to the root, no ``.``, ``..``, repeated or trailing slashes; b"" is the root."""
+    """The name as readers file it: from the root, no ``.``, ``..``, repeated or trailing slashes; b"" is the root."""
     cdef const uint8_t *p = <const uint8_t *><const char *>name
     cdef Py_ssize_t n = len(name), start = 0, i
     while True:

@@ -24,7 +24,9 @@ IDENTICAL = SociOptions(identical=True)
 SPAN = 1 << 16
 
 
-def scan(layer: bytes, *, span_bytes: int = SPAN, placement: str = "soci", compression: str = "auto") -> LayerIndex:
+def scan(
+    layer: bytes, *, span_bytes: int = SPAN, placement: str = "soci", compression: str = "auto"
+) -> LayerIndex:
     scanner = LayerScanner(span_bytes=span_bytes, placement=placement, compression=compression)
     scanner.feed(layer)
     return scanner.finish()
@@ -56,7 +58,9 @@ def tree(seed: int, n_files: int = 60, **tar_of_options) -> bytes:
             options["pax_headers"] = dict(list(xattrs.items())[: 1 + i % 2])
         if pax and i % 7 == 0:
             options["mtime"] = 1_600_000_000.25
-        entries.append(file(f"usr/f{i:04}", words(rng, rng.choice([0, 1, 511, 512, 513, 5000, 40000])), **options))
+        entries.append(
+            file(f"usr/f{i:04}", words(rng, rng.choice([0, 1, 511, 512, 513, 5000, 40000])), **options)
+        )
     entries += [
         hardlink("usr/same", "usr/f0001"),
         hardlink("usr/same again", "./usr/same"),
@@ -132,8 +136,16 @@ def test_a_decoded_ztoc_written_again_reads_the_same(soci, share):
 def raw_header(name: bytes, typeflag: bytes, size: int = 0, mode: int = 0o644, link: bytes = b"") -> bytes:
     magic = b"ustar  \0" if typeflag == b"S" else b"ustar\x0000"
     block = bytearray(
-        name.ljust(100, b"\0") + b"%07o\0" % mode + b"%07o\0" % 1 + b"%07o\0" % 2 + b"%011o\0" % size
-        + b"%011o\0" % 1_700_000_000 + b" " * 8 + typeflag + link.ljust(100, b"\0") + magic
+        name.ljust(100, b"\0")
+        + b"%07o\0" % mode
+        + b"%07o\0" % 1
+        + b"%07o\0" % 2
+        + b"%011o\0" % size
+        + b"%011o\0" % 1_700_000_000
+        + b" " * 8
+        + typeflag
+        + link.ljust(100, b"\0")
+        + magic
     )
     block += bytes(512 - len(block))
     block[148:156] = b"%06o\0 " % sum(block)
@@ -141,7 +153,9 @@ def raw_header(name: bytes, typeflag: bytes, size: int = 0, mode: int = 0o644, l
 
 
 def member(name: bytes, data: bytes = b"", typeflag: bytes = b"0", **fields) -> bytes:
-    return raw_header(name, typeflag, fields.pop("size", len(data)), **fields) + data + bytes(-len(data) % 512)
+    return (
+        raw_header(name, typeflag, fields.pop("size", len(data)), **fields) + data + bytes(-len(data) % 512)
+    )
 
 
 END = bytes(1024)
@@ -160,7 +174,11 @@ FIXED = {
     "contiguous file": A + member(b"c", b"contiguous", b"7") + B + END,
     "link before its target": member(b"h", typeflag=b"1", link=b"b") + A + B + END,
     "two links before their target": member(b"h", typeflag=b"1", link=b"b")
-    + member(b"i/j", typeflag=b"1", link=b"./b") + A + B + member(b"e", b"e") + END,
+    + member(b"i/j", typeflag=b"1", link=b"./b")
+    + A
+    + B
+    + member(b"e", b"e")
+    + END,
     "link before its empty target": member(b"h", typeflag=b"1", link=b"z") + member(b"z") + A + B + END,
     "link before the last file": A + member(b"h", typeflag=b"1", link=b"b") + B + END,
     "no end blocks": A + B,
@@ -175,7 +193,9 @@ def test_odd_layers_are_written_so_that_the_real_reader_reads_them(soci, case, p
     tar = FIXED[case]
     layer = PACKERS[packer](tar)
     ztoc, _ = build_ztoc(scan(layer, placement="adaptive"), SociOptions(span_bytes=1536))
-    truth = tar.removesuffix(GLOBAL + END) + END if tar.endswith(GLOBAL + END) else tar  # tarfile fails on that
+    truth = (
+        tar.removesuffix(GLOBAL + END) + END if tar.endswith(GLOBAL + END) else tar
+    )  # tarfile fails on that
     assert compare(soci.read(layer, ztoc), tarfile_view(truth)) == []
 
 
@@ -204,8 +224,14 @@ def test_identical_mode_refuses_the_types_that_the_real_builder_refuses(soci, ty
     assert plan_toc(scan(layer), IDENTICAL).refusal
 
 
-IDENTICAL_ODDITIES = ["directory with a size", "symlink with a size", "link before its target", "more after the end",
-                      "no end blocks", "nothing at all"]
+IDENTICAL_ODDITIES = [
+    "directory with a size",
+    "symlink with a size",
+    "link before its target",
+    "more after the end",
+    "no end blocks",
+    "nothing at all",
+]
 
 
 @pytest.mark.parametrize("case", IDENTICAL_ODDITIES)
@@ -236,7 +262,10 @@ HOPELESS = {
     "link without a target": A + member(b"h", typeflag=b"1", link=b"nowhere") + END,
     "link to itself": A + member(b"h", typeflag=b"1", link=b"h") + END,
     "nothing behind an empty target": A + member(b"h", typeflag=b"1", link=b"z") + member(b"z") + END,
-    "link to a link that must move": member(b"h", typeflag=b"1", link=b"a") + member(b"i", typeflag=b"1", link=b"h") + A + END,
+    "link to a link that must move": member(b"h", typeflag=b"1", link=b"a")
+    + member(b"i", typeflag=b"1", link=b"h")
+    + A
+    + END,
     "sparse file": A + member(b"s", typeflag=b"S") + END,
     "unknown type": A + member(b"v", typeflag=b"V") + END,
     "file with a directory's mode": A + member(b"m", b"x", mode=0o040644) + END,
@@ -275,7 +304,9 @@ def test_the_reader_survives_a_large_table(soci):
 
 def test_times_and_owners_at_their_limits(soci):
     rows = []
-    for i, (mtime, uid) in enumerate([(-1, 0), (0, 1 << 20), (253402300799, 3), (-62135596801, 2097151), (1 << 33, 0xFFFFFFFF)]):
+    for i, (mtime, uid) in enumerate(
+        [(-1, 0), (0, 1 << 20), (253402300799, 3), (-62135596801, 2097151), (1 << 33, 0xFFFFFFFF)]
+    ):
         info = tarfile.TarInfo(f"f{i}")
         info.mtime, info.uid = mtime, uid
         rows.append(info)
@@ -289,7 +320,9 @@ def test_times_and_owners_at_their_limits(soci):
     assert [files[b"f%d" % i].get("error") for i in range(5)] == [None] * 5
     assert files[b"f2"]["mtime"] == "9999-12-31T23:59:59Z"
     assert files[b"f4"]["owner"] == (0xFFFFFFFF, 0)
-    assert build_ztoc(scan(layer), SociOptions(identical=True, span_bytes=SPAN))[0] == soci.build(layer, "gzip", SPAN, TOOL)
+    assert build_ztoc(scan(layer), SociOptions(identical=True, span_bytes=SPAN))[0] == soci.build(
+        layer, "gzip", SPAN, TOOL
+    )
 
 
 def test_the_environment_has_the_real_thing(soci):

@@ -44,12 +44,18 @@ CASES = {
     "one manifest": (AMD64, None),
     "one manifest, pretty": (image([BIG], pretty=True), None),
     "one Docker manifest": (DOCKER, None),
-    "one manifest without its media type": (image([OTHER], leave_out=["mediaType"], platform="linux/arm64/v8"), None),
+    "one manifest without its media type": (
+        image([OTHER], leave_out=["mediaType"], platform="linux/arm64/v8"),
+        None,
+    ),
     "two platforms": (index([AMD64, ARM64], annotations={"org.y": "z", "org.a": "&"}), None),
     "two platforms, one asked for": (index([AMD64, ARM64]), ["linux/arm64"]),
     "two platforms in another order": (index([AMD64, ARM64, ARMV7]), ["linux/arm/v7", "linux/amd64"]),
     "pretty, no media type": (index([AMD64, ARM64], pretty=True, leave_out=["mediaType"]), None),
-    "Docker list": (index([DOCKER, image([DOCKER_BIG], docker=True, platform="linux/arm64/v8")], docker=True), None),
+    "Docker list": (
+        index([DOCKER, image([DOCKER_BIG], docker=True, platform="linux/arm64/v8")], docker=True),
+        None,
+    ),
     "Docker manifest in an OCI index": (index([DOCKER, ARM64]), None),
     "attestations": (index([AMD64, ARM64, attestation_of(AMD64), attestation_of(ARM64)]), None),
     "a platform with small layers only": (index([AMD64, TOO_SMALL]), None),
@@ -90,7 +96,9 @@ def test_converting_the_converted_image_again_is_the_same_in_both(soci, tmp_path
     with pytest.raises(UnsupportedError, match="not asked for"):
         convert(first.image.raw, blobs, IDENTICAL, platforms=["linux/amd64"])
     with pytest.raises(SociError):
-        soci.convert(write_layout(tmp_path / "other", blobs), first.image.descriptor(), MIN_BYTES, ["linux/amd64"])
+        soci.convert(
+            write_layout(tmp_path / "other", blobs), first.image.descriptor(), MIN_BYTES, ["linux/amd64"]
+        )
 
 
 REFUSED = {
@@ -119,7 +127,10 @@ def test_identical_mode_refuses_the_images_that_the_real_converter_refuses(soci,
 @pytest.mark.parametrize("tool", ["AWS SOCI CLI v0.2", 'odd <&> "tool" \\ \u2028 é \x01\n'])
 def test_the_real_reader_gets_our_index_back_byte_for_byte(soci, subject, identical, tool):
     options = SociOptions(identical=identical, tool=tool)
-    ztocs = [ztoc_descriptor(b"ztoc%d" % i, layer.descriptor, options) for i, layer in enumerate([BIG, OTHER, PLAIN])]
+    ztocs = [
+        ztoc_descriptor(b"ztoc%d" % i, layer.descriptor, options)
+        for i, layer in enumerate([BIG, OTHER, PLAIN])
+    ]
     made = soci_index(ztocs, options, subject=subject)
     assert made.version == (2 if subject is None else 1)
     assert made.is_canonical
@@ -133,7 +144,9 @@ def test_the_real_reader_gets_our_index_back_byte_for_byte(soci, subject, identi
         lambda raw: raw.replace(b'"schemaVersion":2', b'"schemaVersion": 2'),
         lambda raw: raw.replace(b'{"schemaVersion":2', b'{"artifactType":"application/x","schemaVersion":2'),
         lambda raw: raw.replace(b"\\u003c", b"<"),
-        lambda raw: raw.replace(b'"annotations":{"com.amazon.soci.build', b'"extra":1,"annotations":{"com.amazon.soci.build'),
+        lambda raw: raw.replace(
+            b'"annotations":{"com.amazon.soci.build', b'"extra":1,"annotations":{"com.amazon.soci.build'
+        ),
     ],
 )
 def test_we_know_which_indexes_the_real_reader_does_not_get_back(soci, spoil):

@@ -43,7 +43,9 @@ def sniff(data: bytes) -> str:
     return "gzip" if data[:2] == b"\x1f\x8b" else "zstd" if data[:4] == b"\x28\xb5\x2f\xfd" else "tar"
 
 
-def index_manifest(manifest: Manifest, blobs: Mapping[str, bytes], options: SociOptions, made: dict[str, bytes]) -> SociIndex | None:
+def index_manifest(
+    manifest: Manifest, blobs: Mapping[str, bytes], options: SociOptions, made: dict[str, bytes]
+) -> SociIndex | None:
     """The SOCI index of one image; its zTOCs go into ``made``. None if no layer can be indexed."""
     ztocs = []
     for layer in manifest.layers:
@@ -51,7 +53,9 @@ def index_manifest(manifest: Manifest, blobs: Mapping[str, bytes], options: Soci
         choice = choose_layer(layer, options, sniffed=sniff(data))
         if choice.compression is None:
             continue
-        span_bytes = options.span_bytes if choice.compression == "gzip" else tar_span_bytes(layer.size, options)
+        span_bytes = (
+            options.span_bytes if choice.compression == "gzip" else tar_span_bytes(layer.size, options)
+        )
         scanner = LayerScanner(
             compression=choice.compression,
             span_bytes=span_bytes,
@@ -73,7 +77,9 @@ def index_manifest(manifest: Manifest, blobs: Mapping[str, bytes], options: Soci
     return index
 
 
-def convert(raw: bytes, blobs: Mapping[str, bytes], options: SociOptions, *, platforms: Sequence[str] | None = None) -> Converted:
+def convert(
+    raw: bytes, blobs: Mapping[str, bytes], options: SociOptions, *, platforms: Sequence[str] | None = None
+) -> Converted:
     """The accelerated image of the manifest or index ``raw``; all platforms if none are named."""
     source = parse_manifest(raw)
     made = {digest_of(EMPTY_JSON): EMPTY_JSON}
@@ -103,7 +109,9 @@ def _images(
     if platforms is None:
         return runnable
     wanted = [Platform.parse(text) for text in platforms]
-    return [(next(digest for digest, mine in runnable if mine.matches(platform)), platform) for platform in wanted]
+    return [
+        (next(digest for digest, mine in runnable if mine.matches(platform)), platform) for platform in wanted
+    ]
 
 
 def write_layout(directory: Path, blobs: Mapping[str, bytes]) -> Path:

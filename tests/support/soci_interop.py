@@ -81,7 +81,9 @@ class Soci:
         """A SOCI index decoded and encoded again."""
         return self.run("index", stdin=raw)
 
-    def convert(self, layout: Path, target: Descriptor, min_layer_bytes: int, platforms: Sequence[str]) -> str:
+    def convert(
+        self, layout: Path, target: Descriptor, min_layer_bytes: int, platforms: Sequence[str]
+    ) -> str:
         """The digest of the converted image's index; its blobs are then in the layout."""
         out = self.run(
             "convert",
@@ -159,7 +161,9 @@ def tarfile_view(tar: bytes) -> dict[bytes, dict[str, Any]]:
                 "mtime": member.mtime,
                 "link": os.fsencode(member.linkname) if member.issym() else b"",
                 "owner": (member.uid, member.gid),
-                "device": (member.devmajor, member.devminor) if member.isdev() and not member.isfifo() else (0, 0),
+                "device": (member.devmajor, member.devminor)
+                if member.isdev() and not member.isfifo()
+                else (0, 0),
                 "xattrs": {
                     os.fsencode(key.removeprefix("SCHILY.xattr.")): os.fsencode(value)
                     for key, value in member.pax_headers.items()

@@ -10,8 +10,9 @@
 :func:`build_ztoc` makes it; :func:`soci_index` lists a platform's zTOCs, :func:`rewrite_image` puts the SOCI indexes
 into the image.
 
-Two modes throughout. *Compatible* (the default): what SOCI's snapshotter reads, with its builder's known faults avoided;
-one layer that cannot be indexed is left out. *Identical*: the same bytes as SOCI's own tools, or UnsupportedError.
+Two modes throughout. *Compatible* (the default): what SOCI's snapshotter reads, with its builder's known faults
+avoided; one layer that cannot be indexed is left out. *Identical*: the same bytes as SOCI's own tools, or
+UnsupportedError.
 """
 
 from accel.formats.soci.image import IndexedManifest, RewrittenImage, rewrite_image

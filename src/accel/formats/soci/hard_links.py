@@ -7,7 +7,7 @@ target's own: behind an empty target the next member with data is waited for.
 
 from collections.abc import Sequence
 
-from accel.formats.soci.rows import Row, placeholder, row_of
+from accel.formats.soci.rows import Row, placeholder, row_of, shown
 from accel_core.entries import EntryTable
 from accel_core.ztoc_survey import rows_named
 
@@ -33,7 +33,9 @@ def place_forward_links(entries: EntryTable, links: Sequence[Link]) -> tuple[str
     return (refusal, {}) if refusal else _moved(entries, forward)
 
 
-def _entangled(entries: EntryTable, links: Sequence[Link], forward: Sequence[tuple[int, bytes, bytes, int]]) -> str:
+def _entangled(
+    entries: EntryTable, links: Sequence[Link], forward: Sequence[tuple[int, bytes, bytes, int]]
+) -> str:
     """Why moving the links could change what the archive means ("" if it cannot)."""
     moving = {name: target for _, name, target, _ in forward}
     if len(moving) != len(forward):
@@ -68,4 +70,4 @@ def _moved(
 
 
 def _link(name: bytes, target: bytes) -> str:
-    return f"hard link {name.decode('utf-8', 'backslashreplace')[:200]!r} to {target.decode('utf-8', 'backslashreplace')[:200]!r}"
+    return f"hard link {shown(name)} to {shown(target)}"

@@ -29,8 +29,8 @@ _ATTESTED_DIGEST = "vnd.docker.reference.digest"
 class IndexedManifest:
     """One image manifest of the source (by digest) and the SOCI index made for it.
 
-    ``platform`` is what the descriptor of the SOCI index says where the source has none; in identical mode always (there
-    it is the platform as asked for).
+    ``platform`` is what the descriptor of the SOCI index says where the source has none; in identical mode always
+    (there it is the platform as asked for).
     """
 
     manifest_digest: str
@@ -78,7 +78,9 @@ def rewrite_image(
     known = {item["digest"] for item in data["manifests"]}
     for each in indexed:
         if each.manifest_digest not in manifests or each.manifest_digest not in known:
-            raise ValueError(f"the source has no manifest {each.manifest_digest}, or its bytes were not given")
+            raise ValueError(
+                f"the source has no manifest {each.manifest_digest}, or its bytes were not given"
+            )
     rewriter = _Identical if options.identical else _Compatible
     return rewriter(source, data, indexed, manifests).rewritten()
 
@@ -118,7 +120,9 @@ class _Rewrite:
             index["annotations"] = sorted_map(annotations)
         else:
             index.pop("annotations", None)
-        return RewrittenImage(canonical_json(index), tuple(self.changed), tuple(each.soci for each in self.indexed))
+        return RewrittenImage(
+            canonical_json(index), tuple(self.changed), tuple(each.soci for each in self.indexed)
+        )
 
     def rewrite_entry(self, entry: JsonObject) -> None:
         old_digest = entry["digest"]
@@ -249,7 +253,11 @@ class _Identical(_Rewrite):
 
     def add_soci(self, indexed: IndexedManifest, descriptor: Descriptor) -> None:
         for i, entry in enumerate(map(Descriptor.from_json, self.entries)):
-            if entry.artifact_type == SociType.INDEX_V2 and entry.platform and entry.platform.matches(indexed.platform):
+            if (
+                entry.artifact_type == SociType.INDEX_V2
+                and entry.platform
+                and entry.platform.matches(indexed.platform)
+            ):
                 self.entries[i] = descriptor.to_json()
                 return
         self.entries.append(descriptor.to_json())

@@ -60,7 +60,7 @@ class SociIndex:
 
     @property
     def is_canonical(self) -> bool:
-        """Whether the bytes are what SOCI's reader gets when it writes the index again; if not, it refuses the index."""
+        """Whether the bytes are what SOCI's reader writes of the index; if not, it refuses the index."""
         return canonical_json(_go_form(Manifest.parse(self.raw))) == self.raw
 
     def ztoc_of(self, layer_digest: str) -> Descriptor | None:
@@ -80,7 +80,9 @@ class SociIndex:
         )
 
 
-def ztoc_descriptor(ztoc: bytes, layer: Descriptor, options: SociOptions, *, span_bytes: int | None = None) -> Descriptor:
+def ztoc_descriptor(
+    ztoc: bytes, layer: Descriptor, options: SociOptions, *, span_bytes: int | None = None
+) -> Descriptor:
     """The descriptor of a zTOC of ``layer``. ``span_bytes`` is what it was made with, if not the options' own."""
     annotations = {
         Annotation.LAYER_DIGEST: layer.digest,
@@ -90,11 +92,13 @@ def ztoc_descriptor(ztoc: bytes, layer: Descriptor, options: SociOptions, *, spa
     return Descriptor.of(ztoc, SociType.ZTOC, annotations=annotations)
 
 
-def soci_index(ztocs: Sequence[Descriptor], options: SociOptions, *, subject: Descriptor | None = None) -> SociIndex:
+def soci_index(
+    ztocs: Sequence[Descriptor], options: SociOptions, *, subject: Descriptor | None = None
+) -> SociIndex:
     """The index of ``ztocs``, which are in the order of the image's layers.
 
-    With ``subject`` (the image manifest) it is of version 1, without of version 2. The config blob is ``{}`` and must be
-    pushed too. Raises ValueError without zTOCs: readers take an index for granted to have some.
+    With ``subject`` (the image manifest) it is of version 1, without of version 2. The config blob is ``{}`` and must
+    be pushed too. Raises ValueError without zTOCs: SOCI's own tools never write such an index.
     """
     if not ztocs:
         raise ValueError("a SOCI index needs at least one zTOC")

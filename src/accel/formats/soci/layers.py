@@ -33,7 +33,7 @@ class LayerChoice:
 def choose_layer(layer: Descriptor, options: SociOptions, *, sniffed: str | None = None) -> LayerChoice:
     """Whether ``layer`` is to be indexed.
 
-    ``sniffed`` is what its first bytes say ("gzip", "tar", "zstd", …), None if nobody looked: then the media type counts.
+    ``sniffed`` is what its first bytes say ("gzip", "tar", "zstd", …); None: nobody looked, the media type counts.
     Raises UnsupportedError in identical mode for what makes SOCI refuse the whole image.
     """
     media_type = layer.media_type
@@ -91,8 +91,8 @@ def _as_soci(layer: Descriptor, told: Compression | None, sniffed: str | None) -
 def tar_span_bytes(comp_size: int, options: SociOptions) -> int:
     """Span size for an uncompressed layer of ``comp_size`` bytes.
 
-    SOCI's reader fails on a file that ends exactly where the last span does, so compatible mode avoids spans that divide
-    the size evenly.
+    SOCI's reader fails on a file that ends exactly where the last span does, so compatible mode avoids spans that
+    divide the size evenly.
     """
     span_bytes = options.span_bytes
     if not options.identical:

@@ -22,7 +22,9 @@ class Annotation:
     LAYER_MEDIA_TYPE = "com.amazon.soci.image-layer-mediaType"  # zTOC descriptor
     SPAN_SIZE = "com.amazon.soci.span-size"  # zTOC descriptor
     INDEX_DIGEST = "com.amazon.soci.index-digest"  # image manifest, and its descriptor: the SOCI index (v2)
-    IMAGE_MANIFEST_DIGEST = "com.amazon.soci.image-manifest-digest"  # SOCI index descriptor: the image manifest
+    IMAGE_MANIFEST_DIGEST = (
+        "com.amazon.soci.image-manifest-digest"  # SOCI index descriptor: the image manifest
+    )
 
     SOURCE_DIGEST = "dev.accel.source-digest"  # index and image descriptor: what it was converted from
     OPTIONS = "dev.accel.options"  # SOCI index: short hash of the options it was made with

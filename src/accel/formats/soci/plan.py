@@ -12,7 +12,7 @@ from itertools import pairwise
 from accel.errors import LimitError, UnsupportedError
 from accel.formats.soci.hard_links import place_forward_links
 from accel.formats.soci.options import SociOptions
-from accel.formats.soci.rows import Row, placeholder, row_of
+from accel.formats.soci.rows import Row, placeholder, row_of, shown
 from accel_core.entries import FLAG_PAX_SPARSE, FLAG_SIZE_ON_NON_FILE, EntryTable
 from accel_core.entry import Entry
 from accel_core.layer_index import LayerIndex
@@ -53,7 +53,9 @@ def build_ztoc(index: LayerIndex, options: SociOptions) -> tuple[bytes, TocPlan]
     if not plan.refusal:
         try:
             entries = plan.apply(index.entries)
-            return encode(replace(index, entries=entries), tool=options.tool, share=not options.identical), plan
+            return encode(
+                replace(index, entries=entries), tool=options.tool, share=not options.identical
+            ), plan
         except LimitError as e:
             raise UnsupportedError(f"no zTOC: {e}") from e
     raise UnsupportedError(f"no zTOC: {plan.refusal}")
@@ -119,7 +121,9 @@ def _entry_refusal(entry: Entry, odd: int) -> str:
     if odd & ODD_OWNER:
         return f"{_named(entry)} has owner {entry.uid}:{entry.gid}, which does not fit 32 bits"
     if odd & ODD_MODE:
-        return f"{_named(entry)} is a file whose mode {entry.mode:o} says otherwise, so that readers refuse it"
+        return (
+            f"{_named(entry)} is a file whose mode {entry.mode:o} says otherwise, so that readers refuse it"
+        )
     if odd & ODD_TIME:
         return f"{_named(entry)} has a time outside the years 0 to 9999"
     return ""
@@ -131,7 +135,9 @@ def _span_refusal(index: LayerIndex) -> str:
     if index.compression == "tar":
         past = past_last_span(index.entries, index.span_bytes, index.n_spans)
         if past >= 0:
-            return f"{_named(index.entries[past])} ends where the last span does, which readers do not survive"
+            return (
+                f"{_named(index.entries[past])} ends where the last span does, which readers do not survive"
+            )
         return ""
     points = index.checkpoints
     for name, offsets in (("compressed", points.comp_offset), ("uncompressed", points.uncomp_offset)):
@@ -145,4 +151,4 @@ def _span_refusal(index: LayerIndex) -> str:
 
 
 def _named(entry: Entry) -> str:
-    return f"entry {entry.index} ({entry.name.decode('utf-8', 'backslashreplace')[:200]!r})"
+    return f"entry {entry.index} ({shown(entry.name)})"

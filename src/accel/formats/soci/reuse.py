@@ -27,7 +27,9 @@ def accelerated_images(index: Index) -> tuple[AcceleratedImage, ...]:
         wanted = image.annotations.get(Annotation.INDEX_DIGEST)
         for soci in index.manifests:
             if wanted and soci.digest == wanted and soci.artifact_type == SociType.INDEX_V2:
-                found.append(AcceleratedImage(image, soci, image.annotations.get(Annotation.SOURCE_DIGEST, "")))
+                found.append(
+                    AcceleratedImage(image, soci, image.annotations.get(Annotation.SOURCE_DIGEST, ""))
+                )
                 break
     return tuple(found)
 
@@ -35,8 +37,8 @@ def accelerated_images(index: Index) -> tuple[AcceleratedImage, ...]:
 def reusable_ztocs(soci: SociIndex, options: SociOptions) -> dict[str, Descriptor]:
     """The zTOC descriptors in ``soci`` that ``options`` would give again, by layer digest.
 
-    In compatible mode the index must carry our fingerprint of the options; in identical mode the tool and each zTOC's span
-    size must be the same and the index none of our compatible ones.
+    In compatible mode the index must carry our fingerprint of the options; in identical mode the tool and each zTOC's
+    span size must be the same and the index none of our compatible ones.
     """
     made_with = soci.annotations.get(Annotation.OPTIONS)
     if made_with != (None if options.identical else options.fingerprint):

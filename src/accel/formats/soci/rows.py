@@ -1,6 +1,7 @@
 """Rows of an entry table as keyword arguments of ``EntryTable.append``, to copy with changes."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from accel_core.entries import EntryTable
@@ -9,16 +10,24 @@ from accel_core.ztoc_survey import rows_named
 
 Row = Mapping[str, Any]
 
+_FIELDS = tuple(field.name for field in fields(Entry) if field.name != "index")
+
 
 def row_of(entry: Entry, **changes: Any) -> Row:
     """The row that would give ``entry`` again, with ``changes``."""
-    fields = entry._asdict()
-    del fields["index"]
-    return fields | changes
+    return {name: getattr(entry, name) for name in _FIELDS} | changes
+
+
+def shown(name: bytes) -> str:
+    """A raw name for messages: quoted, bounded, and what is not UTF-8 escaped."""
+    return repr(name.decode("utf-8", "backslashreplace")[:200])
 
 
 def placeholder(entries: EntryTable, entry: Entry) -> Row:
-    """An entry of the root directory in the place of ``entry``, with the attributes that the root ends up with anyway."""
+    """An entry of the root directory in the place of ``entry``.
+
+    It has the attributes that the root ends up with anyway.
+    """
     roots = [entries[i] for i in rows_named(entries, [b""]).get(b"", ())]
     roots = [root for root in roots if root.typeflag == "5"]
     root: dict[str, Any] = {"mode": 0o755, "has_mtime": False}

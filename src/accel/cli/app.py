@@ -1,0 +1,87 @@
+"""The Typer application: its commands, and the border where a command line becomes an exit code."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from accel.cli.cat import cat
+from accel.cli.convert import convert
+from accel.cli.exits import EPILOG, INTERNAL, INTERRUPTED, USAGE, guarded
+from accel.cli.extract import extract
+from accel.cli.index import index
+from accel.cli.inspect import inspect
+from accel.cli.ls import ls
+from accel.cli.options import with_registries
+from accel.cli.verify import verify
+
+HELP = """
+Make container images start before they are downloaded.
+
+[bold]convert[/bold] adds an index to an image: runtimes with the SOCI snapshotter then fetch files as they are read.
+The layers stay as they are; the result is a second tag beside the first.
+
+    accel convert docker://registry.example.com/app:1.0        [dim]# writes …/app:1.0_accelerated[/dim]
+    accel cat docker://registry.example.com/app:1.0_accelerated /etc/os-release
+
+An IMAGE is [dim]\\[docker://]host/repo:tag, oci:DIR\\[:TAG], oci-archive:FILE\\[:TAG]
+or docker-archive:FILE\\[:TAG][/dim].
+"""
+
+app = typer.Typer(
+    name="accel",
+    help=HELP,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for _command in (convert, index, ls, cat, extract, inspect, verify):
+    app.command(epilog=EPILOG)(guarded(with_registries(_command)))
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print("accel", version("accel"))
+        except PackageNotFoundError:  # run from a source tree
+            print("accel (not installed)")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command line and give its exit code."""
+    try:
+        result = app(args=list(args), prog_name="accel", standalone_mode=False)
+    except typer.Abort:
+        return INTERRUPTED
+    except typer.Exit as stop:
+        return int(stop.exit_code)
+    except Exception as error:  # noqa: BLE001  what is left is the command line parser's: click's or Typer's own tree
+        return _usage_error(error)
+    return result if isinstance(result, int) else 0
+
+
+def _usage_error(error: Exception) -> int:
+    message: Callable[[], str] | None = getattr(error, "format_message", None)
+    if message is None:
+        print(f"accel: error: internal error: {type(error).__name__}: {error}", file=sys.stderr)
+        return INTERNAL
+    context = getattr(error, "ctx", None)
+    hint = f" (see {context.command_path} --help)" if context is not None else ""
+    print(f"accel: error: {' '.join(message().split())}{hint}", file=sys.stderr)
+    return USAGE

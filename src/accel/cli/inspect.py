@@ -1,0 +1,86 @@
+"""``accel inspect``."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from accel.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from accel.registry.options import RegistryOptions
+
+
+def inspect(
+    registries: "RegistryOptions",
+    what: Annotated[
+        str, typer.Argument(metavar="IMAGE|INDEX", help="An image, or a file that holds a zTOC.")
+    ],
+    spans: Annotated[bool, typer.Option("--spans", help="List every span of every index.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how an image is accelerated: its platforms, layers and indexes; or what one index holds.
+
+    \b
+      accel inspect registry.example.com/app:1.0_accelerated
+      accel inspect layer.ztoc --spans
+    """
+    import os
+
+    from accel.cli.render import print_json
+    from accel.reader.describe import describe_image, describe_ztoc
+
+    if os.path.isfile(what):
+        with open(what, "rb") as file:
+            described = describe_ztoc(file.read(), spans=spans)
+    else:
+        described = describe_image(what, spans=spans, registries=registries)
+    if as_json:
+        print_json(described)
+    else:
+        _show(described)
+
+
+def _show(described: dict[str, Any]) -> None:
+    from rich.markup import escape
+
+    from accel.cli.render import console, size, table
+
+    out = console()
+    if "platforms" not in described:
+        _show_index(described, indent="")
+        return
+    out.print(f"{escape(described['reference'])}@{described['digest']} ({escape(described['media_type'])})")
+    for image in described["platforms"]:
+        soci = (
+            f"SOCI v{image['soci_version']} index {image['soci_index']}"
+            if image["soci_index"]
+            else "no index"
+        )
+        out.print(f"\n[bold]{escape(image['platform'])}[/bold] {image['digest']}: {soci}")
+        rows = table(
+            "layer", "size", "index", "entries", "spans", right=("size", "index", "entries", "spans")
+        )
+        for layer in image["layers"]:
+            index = layer["index"]
+            cells = (
+                (size(index["size"]), str(index["entries"]), str(index["n_spans"]))
+                if index
+                else ("-", "-", "-")
+            )
+            rows.add_row(layer["digest"].partition(":")[2][:12], size(layer["size"]), *cells)
+        out.print(rows)
+        for layer in image["layers"]:
+            if layer["index"] and "spans" in layer["index"]:
+                print(layer["digest"])
+                _show_index(layer["index"], indent="  ")
+
+
+def _show_index(index: dict[str, Any], indent: str) -> None:
+    for name, value in index.items():
+        if name != "spans":
+            print(f"{indent}{name}: {value}")
+    for number, span in enumerate(index.get("spans", ())):
+        comp, uncomp = span["comp"], span["uncomp"]
+        print(
+            f"{indent}span {number}: compressed {comp[0]}-{comp[1]} -> {uncomp[0]}-{uncomp[1]} {span['digest']}"
+        )

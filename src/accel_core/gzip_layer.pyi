@@ -1,0 +1,6 @@
+from accel_core.gzip_stream import GzipStream
+
+class Windows:
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+class GzipLayer(GzipStream): ...
