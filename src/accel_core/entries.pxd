@@ -62,6 +62,9 @@ cdef class EntryTable:
     cdef EntryRow *add_row(self) noexcept nogil
     cdef PaxRow *add_pax(self) noexcept nogil
     cdef int add_string(self, const uint8_t *data, Py_ssize_t n, StrRef *out) noexcept nogil    # 0 ok, -1 no room
+    cdef bint reserve(self, Py_ssize_t rows, Py_ssize_t pax, Py_ssize_t arena) noexcept nogil
+    # add the rows of `other` from `first` on, offsets moved by `base`; -1: no room
+    cdef int extend(self, EntryTable other, Py_ssize_t first, int64_t base) noexcept nogil
     cdef bytes string(self, StrRef ref)
 
     cdef object entry(self, Py_ssize_t i)                   # the Entry of row i, which must exist

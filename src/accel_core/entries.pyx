@@ -28,6 +28,11 @@ cdef void *grown(void *array, Py_ssize_t *cap, Py_ssize_t need, size_t item_byte
     return moved
 
 
+cdef inline void move(StrRef *ref, Py_ssize_t by) noexcept nogil:
+    if ref.len:                     # empty strings stay (0, 0)
+        ref.pos += <uint32_t>by
+
+
 @cython.final
 cdef class EntryTable:
     """The members of one tar archive, in archive order: ``len()``, ``[i]`` and iteration give ``Entry`` values."""
@@ -82,6 +87,56 @@ cdef class EntryTable:
         out.pos = <uint32_t>self.n_arena
         out.len = <uint32_t>n
         self.n_arena += n
+        return 0
+
+    cdef bint reserve(self, Py_ssize_t rows, Py_ssize_t pax, Py_ssize_t arena) noexcept nogil:
+        cdef void *moved
+        if self.n_pax > <Py_ssize_t>UINT32_MAX - pax or self.n_arena > <Py_ssize_t>UINT32_MAX - arena:
+            return False
+        if rows > self.cap_rows - self.n_rows:
+            moved = grown(self.rows, &self.cap_rows, self.n_rows + rows, sizeof(EntryRow))
+            if moved is NULL:
+                return False
+            self.rows = <EntryRow *>moved
+        if pax > self.cap_pax - self.n_pax:
+            moved = grown(self.pax, &self.cap_pax, self.n_pax + pax, sizeof(PaxRow))
+            if moved is NULL:
+                return False
+            self.pax = <PaxRow *>moved
+        if arena > self.cap_arena - self.n_arena:
+            moved = grown(self.arena, &self.cap_arena, self.n_arena + arena, 1)
+            if moved is NULL:
+                return False
+            self.arena = <uint8_t *>moved
+        return True
+
+    cdef int extend(self, EntryTable other, Py_ssize_t first, int64_t base) noexcept nogil:
+        cdef Py_ssize_t i
+        cdef EntryRow *row
+        cdef PaxRow *record
+        if not self.reserve(other.n_rows, other.n_pax, other.n_arena):
+            return -1
+        for i in range(first, other.n_rows):
+            row = &self.rows[self.n_rows + i - first]
+            row[0] = other.rows[i]
+            row.header_offset += base
+            row.data_offset += base
+            row.pax_first += <uint32_t>self.n_pax
+            move(&row.name, self.n_arena)
+            move(&row.linkname, self.n_arena)
+            move(&row.uname, self.n_arena)
+            move(&row.gname, self.n_arena)
+        for i in range(other.n_pax):
+            record = &self.pax[self.n_pax + i]
+            record[0] = other.pax[i]
+            move(&record.key, self.n_arena)
+            move(&record.value, self.n_arena)
+        if other.n_arena:
+            memcpy(self.arena + self.n_arena, other.arena, other.n_arena)
+        self.n_rows += other.n_rows - first
+        self.n_pax += other.n_pax
+        self.n_arena += other.n_arena
+        self.all_flags |= other.all_flags
         return 0
 
     cdef bytes string(self, StrRef ref):

@@ -56,6 +56,9 @@ cdef class GzipStream:
     cdef uint32_t member_bytes      # length of the member modulo 2^32
     cdef uint8_t scratch[8]
     cdef bint check_trailer         # the current member was decoded from its start
+    # A stream entered inside a member cannot check that member's trailer: it is kept, with what is known.
+    cdef bint head_ended
+    cdef uint32_t head_crc, head_bytes, trailer_crc, trailer_bytes
     # error
     cdef const char *what
     cdef int64_t error_comp, error_uncomp

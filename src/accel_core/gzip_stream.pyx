@@ -12,7 +12,7 @@ from accel_core.crc32 cimport crc32
 from accel_core.inflate cimport (
     IN_PAD, OUT_SLACK, WINDOW, BlockMark, Inflater, inflate_fn, inflate_init, inflate_restart,
 )
-from accel_core.status cimport CORRUPT, END, LIMIT, NEED_INPUT, NEED_ROOM, NO_MEMORY, OK, TRUNCATED, Status
+from accel_core.status cimport CORRUPT, END, NEED_INPUT, NEED_ROOM, NO_MEMORY, OK, TRUNCATED, Status
 
 from accel_core import cpu, inflate_plain
 from accel_core.errors import FormatError, TruncatedError
@@ -87,7 +87,7 @@ cdef class GzipStream:
     # --- input ---------------------------------------------------------------------------------------------------
 
     cdef Status push(self, const uint8_t *data, Py_ssize_t n) noexcept nogil:
-        """Consume a piece. OK, or why no more is wanted."""
+        """Consume a piece. OK, or why no more is wanted: END at ``inf.stop_bit``, ``comp_pos`` says where to go on."""
         cdef const uint8_t *p = data
         cdef const uint8_t *end = data + n
         cdef const uint8_t *stop = NULL
@@ -98,6 +98,7 @@ cdef class GzipStream:
             memcpy(self.stitch + self.n_carry, data, taken)
             status = self.consume(self.stitch, self.stitch + self.n_carry + taken, False, &stop)
             if status != OK:
+                self.n_carry = 0
                 return status
             used = stop - self.stitch
             if used < self.n_carry:     # a small piece: not past the carry yet
@@ -160,6 +161,11 @@ cdef class GzipStream:
                     break
                 elif status == NEED_ROOM:
                     status = self.flush()
+                elif status == OK:
+                    self.comp_pos = origin_pos + (p - origin)
+                    status = self.flush()
+                    if status == OK:
+                        status = END
                 elif status == CORRUPT:
                     self.error_uncomp = self.chunk_pos + (self.out - self.chunk)
                     status = self.fail(s.what, self.comp_pos)
@@ -198,6 +204,12 @@ cdef class GzipStream:
                     self.member_bytes = 0
                     inflate_restart(s)
             elif self.where == BETWEEN:
+                if self.part_n == 0 and (origin_pos + (p - origin)) * 8 >= s.stop_bit:
+                    self.comp_pos = origin_pos + (p - origin)
+                    status = self.flush()
+                    if status == OK:
+                        status = END
+                    break
                 # Two bytes decide: the magic of another member, or what no reader of gzip takes for one.
                 if p[0] == (0x1F if self.part_n == 0 else 0x8B):
                     self.part_n += 1
@@ -316,7 +328,13 @@ cdef class GzipStream:
         self.part = COMPLETE
         self.part_n = 0
         self.last_member_end = self.comp_pos
-        if self.check_trailer and (crc != self.crc or size != self.member_bytes):
+        if not self.check_trailer:
+            self.head_ended = True
+            self.head_crc = self.crc
+            self.head_bytes = self.member_bytes
+            self.trailer_crc = crc
+            self.trailer_bytes = size
+        elif crc != self.crc or size != self.member_bytes:
             self.error_uncomp = self.chunk_pos + (self.out - self.chunk)
             return self.fail(
                 "gzip: CRC-32 differs" if crc != self.crc else "gzip: length (ISIZE) differs", self.comp_pos - 8)

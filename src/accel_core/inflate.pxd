@@ -16,7 +16,7 @@ Shape of the decoder, and why it is fast:
 Suspending costs nothing: between calls the state is the exact bit position and the tables, never a half-used buffer.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from accel_core.status cimport CORRUPT, END, NEED_INPUT, NEED_ROOM, OK, Status
@@ -116,6 +116,7 @@ cdef struct Inflater:
     uint8_t *out_next
     uint8_t *out_limit          # decoding stops at or up to OUT_SLACK bytes behind it
     const uint8_t *history      # matches must not reach back over this
+    int64_t stop_bit            # OK is returned at the first boundary at or after this bit of the stream
     # Where the pointers are in the streams.
     const uint8_t *in_origin
     int64_t in_origin_pos
@@ -150,6 +151,7 @@ cdef inline void inflate_init(Inflater *s) noexcept nogil:
     """Set what never changes and put the decoder in front of a first block."""
     cdef int i
     memset(s, 0, sizeof(Inflater))
+    s.stop_bit = INT64_MAX
     for i in range(256):
         s.results[i] = ENTRY_LITERAL | (<uint32_t>i << 16)
     s.results[256] = ENTRY_RARE | ENTRY_END
@@ -480,8 +482,9 @@ cdef inline void copy_match(uint8_t *dst, uint32_t length, uint32_t distance) no
 cdef inline Status inflate_run(Inflater *s) noexcept nogil:
     """Decode until the member's last block ends (END) or input, room or validity does.
 
-    NEED_ROOM: ``out_limit`` reached or marks full. NEED_INPUT: fewer than HEADER_BYTES left (or, in a block, IN_MARGIN);
-    with ``last`` set it means that the stream ends too early. CORRUPT: ``what`` says why, ``in_next`` where.
+    NEED_ROOM: ``out_limit`` reached or marks full. NEED_INPUT: fewer than HEADER_BYTES left (or, in a block,
+    IN_MARGIN); with ``last`` set it means that the stream ends too early. OK: at a boundary, ``stop_bit`` reached.
+    CORRUPT: ``what`` says why, ``in_next`` where.
     """
     cdef const uint8_t *in_next = s.in_next
     cdef const uint8_t *in_end = s.in_end
@@ -554,7 +557,8 @@ cdef inline Status inflate_run(Inflater *s) noexcept nogil:
                             continue
                 if unlikely(entry & ENTRY_RARE):
                     if entry & ENTRY_SUBTABLE:
-                        entry = lit[(entry >> 16) + <uint32_t>(buf & ((<uint64_t>1 << <uint8_t>((entry >> 8) & 15)) - 1))]
+                        entry = lit[(entry >> 16) + <uint32_t>(
+                            buf & ((<uint64_t>1 << <uint8_t>((entry >> 8) & 15)) - 1))]
                         saved = buf
                         buf >>= <uint8_t>entry
                         n -= entry
@@ -650,6 +654,9 @@ cdef inline Status inflate_run(Inflater *s) noexcept nogil:
             s.marks[s.n_marks].out_pos = s.out_origin_pos + (out - s.out_origin)
             s.n_marks += 1
         s.marks_due = False
+        if unlikely((s.in_origin_pos + (in_next - s.in_origin)) * 8 - n >= s.stop_bit):
+            status = OK
+            break
         if s.n_marks >= s.cap_marks or out >= out_limit:
             status = NEED_ROOM
             break
@@ -678,7 +685,7 @@ cdef inline Status inflate_run(Inflater *s) noexcept nogil:
             buf = 0
             length = in_next[0] | (<uint32_t>in_next[1] << 8)
             in_next += 4        # also when they are wrong: behind the end of the input, they are only missing
-            if length != ((in_next[-2] | (<uint32_t>in_next[-1] << 8)) ^ 0xFFFF):
+            if length != (((in_next - 2)[0] | (<uint32_t>(in_next - 1)[0] << 8)) ^ 0xFFFF):
                 status = corrupt(s, "stored block: length and its complement differ")
                 break
             s.stored_left = length

@@ -6,7 +6,7 @@ from libc.string cimport memcpy
 
 from accel_core.gzip_stream cimport CHUNK, IN_DEFLATE, GzipStream
 from accel_core.inflate cimport WINDOW
-from accel_core.status cimport END, OK, TRUNCATED, Status
+from accel_core.status cimport END, OK, Status
 
 from accel_core.errors import FormatError, TruncatedError
 

@@ -8,8 +8,6 @@ from accel_core.layer_index import LayerIndex
 
 DEFAULT_SPAN_BYTES: int
 
-class Windows: ...
-class _GzipLayer(GzipStream): ...
 class _Inflated(GzipStream): ...
 
 class LayerScanner:
@@ -19,7 +17,8 @@ class LayerScanner:
         compression: Literal["auto", "gzip", "tar"] = "auto",
         span_bytes: int = ...,
         placement: Literal["adaptive", "soci"] = "adaptive",
-        digests: bool = True,
+        digest: bool = True,
+        span_digests: bool = True,
         diff_id: bool = False,
         max_uncomp_bytes: int | None = None,
         sink: Callable[[memoryview], object] | None = None,

@@ -128,6 +128,37 @@ cdef inline bint checksum_fits(const uint8_t *block, uint64_t total) noexcept no
     return wanted == unsigned_sum - 256 * n_high
 
 
+cdef extern from *:
+    """
+    #include <string.h>
+    #if defined(__SSE2__)
+      #include <emmintrin.h>
+    #endif
+    /* First p in [start, end - 512] with "ustar" at p + 257, or NULL. */
+    static const uint8_t *accel_find_ustar(const uint8_t *start, const uint8_t *end) {
+        const uint8_t *p = start + 257, *stop = end - 255;     /* p + 255 is the end of the block */
+    #if defined(__SSE2__)
+        const __m128i u = _mm_set1_epi8('u'), r = _mm_set1_epi8('r');
+        while (p + 20 <= stop) {
+            __m128i both = _mm_and_si128(_mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)p), u),
+                                         _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(p + 4)), r));
+            unsigned hits = (unsigned)_mm_movemask_epi8(both);
+            while (hits) {
+                const uint8_t *q = p + __builtin_ctz(hits);
+                if (memcmp(q, "ustar", 5) == 0) return q - 257;
+                hits &= hits - 1;
+            }
+            p += 16;
+        }
+    #endif
+        for (; p <= stop; p++)
+            if (*p == 'u' && memcmp(p, "ustar", 5) == 0) return p - 257;
+        return NULL;
+    }
+    """
+    const uint8_t *find_ustar "accel_find_ustar"(const uint8_t *start, const uint8_t *end) noexcept nogil
+
+
 cdef inline HeaderFormat header_format(const uint8_t *block) noexcept nogil:
     if memcmp(block + 257, b"ustar\0", 6) == 0:
         return FORMAT_STAR if memcmp(block + 508, b"tar\0", 4) == 0 else FORMAT_USTAR

@@ -30,6 +30,11 @@ cdef class TarScanner:
     cdef int scan(self, const uint8_t *data, Py_ssize_t n) noexcept nogil
     # Status: END, TRUNCATED, or what scan() said
     cdef int finish(self) noexcept nogil
+    # True in front of a header that belongs to no special header before it (or in the data and padding before it)
+    cdef bint between_members(self) noexcept nogil
+    # go on where `other` is, which began `base` bytes after the start of this archive, without its first rows; it is of
+    # no use afterwards
+    cdef int adopt(self, TarScanner other, Py_ssize_t first_row, int64_t base) except -1
     # the exception for a status that is neither OK nor END
     cdef object error(self)
 

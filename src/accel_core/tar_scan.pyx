@@ -209,6 +209,35 @@ cdef class TarScanner:
             self.archive_size = self.position
         return self.status
 
+    cdef bint between_members(self) noexcept nogil:
+        return self.status == OK and self.awaited == AWAIT_HEADER and self.member_offset < 0 and self.n_block == 0
+
+    cdef int adopt(self, TarScanner other, Py_ssize_t first_row, int64_t base) except -1:
+        cdef Body pax = self.pax, longname = self.longname, longlink = self.longlink
+        cdef PaxRecord *records = self.records
+        cdef Py_ssize_t cap_records = self.cap_records
+        if self.entries.extend(other.entries, first_row, base) < 0:
+            raise MemoryError()
+        self.position = other.position + base
+        self.archive_size = other.archive_size + base if other.archive_size >= 0 else -1
+        self.status = other.status
+        self.awaited = other.awaited
+        self.skip = other.skip
+        self.padding = other.padding
+        self.n_block = other.n_block
+        memcpy(self.block, other.block, BLOCK_BYTES)
+        memcpy(self.kept, other.kept, BLOCK_BYTES)
+        self.member_offset = other.member_offset + base if other.member_offset >= 0 else -1
+        self.n_sparse_blocks = other.n_sparse_blocks
+        self.special = other.special
+        self.body_left = other.body_left
+        self.pax, self.longname, self.longlink = other.pax, other.longname, other.longlink
+        other.pax, other.longname, other.longlink = pax, longname, longlink
+        # The records point into the body of `pax`.
+        self.records, self.n_records, self.cap_records = other.records, other.n_records, other.cap_records
+        other.records, other.n_records, other.cap_records = records, 0, cap_records
+        return 0
+
     cdef void fail(self, int status, const char *what, int64_t where) noexcept nogil:
         self.status = status
         self.what = what
@@ -432,7 +461,7 @@ cdef class TarScanner:
         self.n_records = self.longname.n = self.longlink.n = 0
 
     cdef bint add_records(self, uint32_t earlier_first, uint32_t earlier_count) noexcept nogil:
-        """Adds the PAX records that count to the last row; keys that the row before has at the same place are shared."""
+        """Adds the PAX records that count to the last row; keys as in the row before, at the same place, are shared."""
         cdef EntryRow *row = &self.entries.rows[self.entries.n_rows - 1]
         cdef PaxRow *out
         cdef StrRef earlier

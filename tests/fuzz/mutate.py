@@ -19,15 +19,18 @@ def make(target: str, corpus: Sequence[bytes], seed: int, i: int) -> bytes:
     if target == "inflate" and rng.random() < 0.4:
         data = random_gzip(rng)
         return data if rng.random() < 0.5 else bend(data, corpus, rng)
-    data = bend(rng.choice(corpus), corpus, rng)
+    if target == "ztoc" and rng.random() < 0.7:     # offsets everywhere: what moves bytes ends at the first check
+        data = bend(rng.choice(corpus), corpus, rng, IN_PLACE)
+    else:
+        data = bend(rng.choice(corpus), corpus, rng)
     return fix_tar_sums(data, rng) if target == "tar" else data
 
 
-def bend(data: bytes, corpus: Sequence[bytes], rng: Random) -> bytes:
+def bend(data: bytes, corpus: Sequence[bytes], rng: Random, edits: "Sequence[Edit] | None" = None) -> bytes:
     """A few edits of different kinds."""
     out = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 4, 12))):
-        rng.choice(EDITS)(out, corpus, rng)
+        rng.choice(edits or EDITS)(out, corpus, rng)
     return bytes(out)
 
 
@@ -72,7 +75,8 @@ def _end_early(out: bytearray, corpus: Sequence[bytes], rng: Random) -> None:
 
 
 Edit = Callable[[bytearray, Sequence[bytes], Random], None]
-EDITS: tuple[Edit, ...] = (_flip_bit, _flip_bit, _set_byte, _set_number, _remove, _repeat, _splice, _end_early)
+IN_PLACE: tuple[Edit, ...] = (_flip_bit, _flip_bit, _set_byte, _set_number)
+EDITS: tuple[Edit, ...] = (*IN_PLACE, _remove, _repeat, _splice, _end_early)
 
 
 def fix_tar_sums(data: bytes, rng: Random) -> bytes:

@@ -1,0 +1,3 @@
+from typing_extensions import Buffer
+
+def find_joint(data: Buffer, start: int, search_bytes: int) -> tuple[int, bytes | None] | None: ...
