@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import data
 from measure import Row, skipped
 
+import data
 from accel_core import index
 
 FULL_BYTES, TINY_BYTES = 2_000_000_000, 20_000_000

@@ -9,10 +9,10 @@ buffer ready for all of the output, which checks the CRC and does nothing else.
 from collections.abc import Iterator
 from pathlib import Path
 
-import data
 import peers
 from measure import Row, interleaved, rows_of, skipped
 
+import data
 from accel_core import LayerIndex, LayerScanner
 from accel_core.gzip_stream import implementations, use_implementation
 

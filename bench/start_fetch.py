@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import data
 from measure import Row, skipped
 
+import data
 from accel_core import LayerIndex, index
 
 PYTHON = "import json, ssl, sqlite3, http.client, logging, urllib.request"

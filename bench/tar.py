@@ -5,9 +5,9 @@ import tarfile
 from collections.abc import Iterator
 from functools import partial
 
-import data
 from measure import Row, interleaved, rows_of
 
+import data
 from accel_core.tar_scan import TarScanner
 
 PIECE_BYTES = 1 << 18       # as the scan hands its output on

@@ -4,9 +4,9 @@ import random
 import zlib
 from functools import cache
 
-import data
 import pytest
 
+import data
 from accel_core import LayerScanner, inflate_span
 from accel_core.crc32 import crc32, implementations
 

@@ -141,7 +141,8 @@ def _join(
     failures = i = 0
     while True:
         with plan.grown:
-            plan.grown.wait_for(lambda: len(plan.chunks) > i or all(worker.done() for worker in workers))
+            # noqa below: the lambda does not outlive this call, so it sees the i of this round.
+            plan.grown.wait_for(lambda: len(plan.chunks) > i or all(w.done() for w in workers))  # noqa: B023
         if i == len(plan.chunks):
             raise AssertionError("the chunks do not reach the end")
         chunk = plan.chunks[i]

@@ -125,7 +125,8 @@ def test_joints_are_found_and_used() -> None:
     """Not everything falls back to one scan: a joint has the window that zlib sees there."""
     blob = gzip.compress(SMALL_FILES, 6)
     every = index([blob], placement="soci", span_bytes=1, digests=False).checkpoints
-    windows = {8 * c - b: bytes(every.window(i)) for i, (c, b) in enumerate(zip(every.comp_offset, every.bits))}
+    positions = zip(every.comp_offset, every.bits, strict=True)
+    windows = {8 * c - b: bytes(every.window(i)) for i, (c, b) in enumerate(positions)}
     joint = find_joint(blob, len(blob) // 3, 1 << 20)
     assert joint is not None
     bit, window = joint
