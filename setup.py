@@ -73,7 +73,6 @@ extensions = [
         optional=name in SPECIAL,
     )
     for name, flags in {**KERNELS, **SPECIAL}.items()
-    if os.path.exists(f"src/accel_core/{name}.pyx")
 ]
 
 setup(

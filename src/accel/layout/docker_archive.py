@@ -48,7 +48,8 @@ class DockerArchiveStore:
     """A read-only ImageStore over one archive; its manifests are made here (see the module)."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Raises FileNotFoundError, NotFoundError (no image), UnsupportedError (compressed), FormatError, LimitError."""
+        """Raises FileNotFoundError, NotFoundError (no images), UnsupportedError (compressed), FormatError or
+        LimitError."""
         self.name = f"docker-archive:{os.fspath(path)}"
         self._members = TarMembers(path)
         self._lock = threading.Lock()
