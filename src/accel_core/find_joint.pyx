@@ -11,7 +11,7 @@ exactly this window proves it; until then everything built on a joint is specula
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcpy, memmove
 
 from accel_core.inflate cimport (
     DIST_BITS, ENTRY_END, ENTRY_LITERAL, ENTRY_RARE, ENTRY_SUBTABLE, HEADER_BYTES, WINDOW, Inflater, inflate_init,
