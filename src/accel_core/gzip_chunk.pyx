@@ -108,9 +108,12 @@ cdef class GzipChunk(GzipLayer):
     def scan(self, data, int64_t stop_bit):
         """Scan bytes from ``comp_offset`` on. True if the boundary at or after ``stop_bit`` has been reached."""
         cdef const uint8_t[::1] view = data
-        cdef const uint8_t *p = &view[0]
         cdef Py_ssize_t n = view.shape[0]
+        cdef const uint8_t *p
         cdef Status status
+        if n == 0:
+            return False
+        p = &view[0]
         self.inf.stop_bit = stop_bit
         with nogil:
             status = self.push(p, n)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from accel_core.errors import AccelError
+from accel_core.errors import AccelError, TruncatedError
 from accel_core.find_joint import find_joint
 from accel_core.gzip_chunk import GzipChunk, OutOfStep
 
@@ -198,6 +198,8 @@ def _scan_to(
         if stop is not None and stop.is_set():
             raise Stopped("another chunk failed")
         piece = read_at(at, min(PIECE_BYTES, comp_size - at))
+        if not piece:
+            raise TruncatedError("the blob became shorter while it was read", comp_offset=at)
         if scan.scan(piece, stop_bit):
             return
         at += len(piece)
