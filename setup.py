@@ -34,7 +34,7 @@ KERNELS: dict[str, list[str]] = {
 # Kernels of one machine, with the CPU features they may use. Imported only where ``accel_core.cpu`` finds these;
 # without them (or where the compiler does not know them) the plain kernels run.
 X86_64 = {
-    "inflate_bmi2": ["-mbmi", "-mbmi2"],
+    "inflate_bmi2": ["-mbmi", "-mbmi2", "-mtune=icelake-server"],
     "crc32_pclmul": ["-msse4.1", "-mpclmul"],
     "crc32_vpclmul": ["-msse4.1", "-mpclmul", "-mavx512f", "-mvpclmulqdq"],
 }

@@ -50,6 +50,12 @@ def tar(name: str, tiny: bool) -> Path:
     return path
 
 
+def demo_layers() -> list[Path]:
+    """The large gzip layers of the image that ``make demo`` assembles, largest first; none if it was never run."""
+    blobs = sorted((ROOT / "demo" / "work" / "image" / "blobs" / "sha256").glob("*"), key=lambda p: -p.stat().st_size)
+    return [path for path in blobs if path.stat().st_size > 10_000_000 and path.read_bytes()[:2] == b"\x1f\x8b"]
+
+
 def layer(name: str, encoder: str, tiny: bool) -> Path | None:
     """The layer ``name`` as compressed by ``encoder``; None if that is not installed."""
     path = CACHE / f"{name}{'-tiny' if tiny else ''}.{encoder}.tar.gz"

@@ -28,6 +28,9 @@ def run(tiny: bool, rounds: int, only: str | None = None) -> Iterator[Row]:
             skipped(f"scan of {encoder}: the encoder is not installed")
             continue
         yield from one(encoder, path, rounds)
+    if not tiny and only in (None, "demo"):
+        for path in data.demo_layers():
+            yield from one(f"demo {path.name[:12]}", path, rounds)
 
 
 def one(encoder: str, path: Path, rounds: int) -> Iterator[Row]:
