@@ -30,7 +30,7 @@ what, path, times, digests = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.arg
 if what == "accel":
     from accel_core import LayerScanner
     before = peak()
-    scanner = LayerScanner(digests=digests)
+    scanner = LayerScanner(digest=digests, span_digests=digests)
     for _ in range(times):
         with open(path, "rb") as file:
             while piece := file.read(1 << 20):

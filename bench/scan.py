@@ -34,7 +34,8 @@ def one(encoder: str, path: Path, rounds: int) -> Iterator[Row]:
     blob = path.read_bytes()
     n_out = scan(blob).uncomp_size
     calls: dict[str, peers.Call] = {
-        "accel, no digests": lambda: scan(blob, digests=False),
+        "accel, no digests": lambda: scan(blob, digest=False, span_digests=False),
+        "accel, span digests": lambda: scan(blob, digest=False),
         "accel": lambda: scan(blob),
         "accel + diffID": lambda: scan(blob, diff_id=True),
     }
@@ -46,8 +47,8 @@ def one(encoder: str, path: Path, rounds: int) -> Iterator[Row]:
     yield from rows_of("scan", encoder, times, baseline, len(blob), n_out)
 
 
-def scan(blob: bytes, *, digests: bool = True, diff_id: bool = False) -> LayerIndex:
-    scanner = LayerScanner(digests=digests, diff_id=diff_id)
+def scan(blob: bytes, *, digest: bool = True, span_digests: bool = True, diff_id: bool = False) -> LayerIndex:
+    scanner = LayerScanner(digest=digest, span_digests=span_digests, diff_id=diff_id)
     view = memoryview(blob)
     for start in range(0, len(view), PIECE_BYTES):
         scanner.feed(view[start : start + PIECE_BYTES])
@@ -58,6 +59,6 @@ def scan_plain(blob: bytes) -> LayerIndex:
     """With the decoder every machine can run."""
     use_implementation("plain")
     try:
-        return scan(blob, digests=False)
+        return scan(blob, digest=False, span_digests=False)
     finally:
         use_implementation(implementations()[0])

@@ -37,7 +37,7 @@ def run(tiny: bool, rounds: int, only: str | None = None) -> Iterator[Row]:
     if path is None:
         skipped("start_fetch: no encoder is installed")
         return
-    indexes = {name: index(path, digests=False, **options) for name, options in INDEXES.items()}
+    indexes = {name: index(path, digest=False, span_digests=False, **options) for name, options in INDEXES.items()}
     for case, files in (tiny_trace(path) if tiny else traces()).items():
         if not only or only == case:
             yield from fetched(case, files, indexes)

@@ -36,7 +36,7 @@ def test_layer(benchmark, name: str) -> None:  # type: ignore[no-untyped-def]
     tar, blob = layer()
 
     def scan() -> int:
-        scanner = LayerScanner(digests="without" not in name)
+        scanner = LayerScanner(digest="without" not in name, span_digests="without" not in name)
         scanner.feed(blob)
         return scanner.finish().uncomp_size
 

@@ -43,7 +43,7 @@ def accel(*arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 def convert(source: str) -> dict[str, Any]:
     """The report of an index-only conversion of ``source``. Small layers too, so that every file can be read back."""
-    done = accel("convert", source, RESULT, "--mode", "index-only", "--min-layer-size", "0", "--json")
+    done = accel("convert", source, RESULT, "--mode", "index-only", "--min-layer-size", "1K", "--json")
     if done.returncode:
         console.print(done.stderr.decode(errors="replace"), markup=False)
         sys.exit(f"accel convert ended with {done.returncode}")

@@ -34,10 +34,10 @@ _NAMES = []
 
 cdef void fill_table() noexcept nogil:
     cdef uint32_t remainder
-    cdef int byte, k
+    cdef int byte, k, _bit
     for byte in range(256):
         remainder = <uint32_t>byte
-        for k in range(8):
+        for _bit in range(8):
             remainder = (remainder >> 1) ^ (<uint32_t>POLYNOMIAL & (0 - (remainder & 1)))
         TABLE[0][byte] = remainder
     for k in range(1, BLOCK):

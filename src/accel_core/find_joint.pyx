@@ -11,13 +11,13 @@ exactly this window proves it; until then everything built on a joint is specula
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcpy, memmove
 
 from accel_core.inflate cimport (
     DIST_BITS, ENTRY_END, ENTRY_LITERAL, ENTRY_RARE, ENTRY_SUBTABLE, HEADER_BYTES, WINDOW, Inflater, inflate_init,
     likely, load64, load_fixed, read_dynamic_header, unlikely,
 )
-from accel_core.status cimport CORRUPT, END, LIMIT, NEED_INPUT, OK, Status
+from accel_core.status cimport CORRUPT, NEED_INPUT, OK, Status
 
 cdef enum:
     SYMBOLS = 131072        # 16-bit symbols decoded between two moves of the window
@@ -268,10 +268,10 @@ cdef Status decode_until_known(Blind *b, const uint8_t *data, int64_t start, con
 cdef inline bint precode_fits(uint64_t v, uint32_t more) noexcept nogil:
     """``v``: 64 bits from BFINAL on; ``more``: the 10 bits behind the first 64. The code lengths code is complete."""
     cdef uint32_t n_pre = 4 + (<uint32_t>(v >> 13) & 15)
-    cdef uint32_t total = 0, i, length
+    cdef uint32_t total = 0, _i, length
     v >>= 17
     v |= <uint64_t>more << 47
-    for i in range(n_pre):
+    for _i in range(n_pre):
         length = v & 7
         v >>= 3
         if length:
@@ -300,6 +300,12 @@ cdef int64_t next_candidate(const uint8_t *data, int64_t bit, int64_t end_bit) n
     return -1
 
 
+cdef inline void low_bytes(const uint16_t *symbols, uint8_t *window) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(WINDOW):
+        window[i] = <uint8_t>symbols[i]
+
+
 def find_joint(data, Py_ssize_t start, Py_ssize_t search_bytes):
     """The first joint in ``data`` that follows from a start within ``[start, start + search_bytes)``.
 
@@ -307,7 +313,7 @@ def find_joint(data, Py_ssize_t start, Py_ssize_t search_bytes):
     history; bits count from the start of ``data``. None if there is none before the end of ``data``.
     """
     cdef const uint8_t[::1] view = data
-    cdef Py_ssize_t n = view.shape[0], i
+    cdef Py_ssize_t n = view.shape[0]
     cdef const uint8_t *p
     cdef const uint8_t *in_stop
     cdef int64_t bit = <int64_t>start * 8
@@ -345,8 +351,7 @@ def find_joint(data, Py_ssize_t start, Py_ssize_t search_bytes):
         else:
             kept = bytearray(WINDOW)
             window = kept
-            for i in range(WINDOW):
-                window[i] = <uint8_t>(b.out - WINDOW)[i]
+            low_bytes(b.out - WINDOW, &window[0])
             out = (joint, bytes(kept))
     free(b.window)
     free(b)

@@ -31,8 +31,9 @@ cdef inline void put(FlatWriter *w, const void *data, int64_t n) noexcept nogil:
     if n > w.room - w.used:
         w.full = True
         return
-    w.used += n
-    memcpy(w.end - w.used, data, n)
+    if n > 0:       # of an empty string there may be no address
+        w.used += n
+        memcpy(w.end - w.used, data, n)
 
 
 cdef inline void put_zeros(FlatWriter *w, int64_t n) noexcept nogil:

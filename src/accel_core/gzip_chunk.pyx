@@ -8,14 +8,14 @@ own, shifted and with those choices made. If anything does not fit, nothing has 
 through the chunk's bytes itself.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
 from accel_core.crc32 cimport crc32_combine
 from accel_core.entries cimport EntryRow
 from accel_core.gzip_layer cimport GzipLayer, Point, is_better
-from accel_core.gzip_stream cimport BETWEEN, CHUNK, IN_DEFLATE, IN_HEADER, GzipStream
+from accel_core.gzip_stream cimport BETWEEN, IN_DEFLATE
 from accel_core.inflate cimport AT_HEADER, WINDOW
 from accel_core.status cimport END, LIMIT, OK, Status
 from accel_core.tar_header cimport BLOCK_BYTES, checksum_fits, find_ustar, sum_bytes
@@ -108,9 +108,12 @@ cdef class GzipChunk(GzipLayer):
     def scan(self, data, int64_t stop_bit):
         """Scan bytes from ``comp_offset`` on. True if the boundary at or after ``stop_bit`` has been reached."""
         cdef const uint8_t[::1] view = data
-        cdef const uint8_t *p = &view[0]
         cdef Py_ssize_t n = view.shape[0]
+        cdef const uint8_t *p
         cdef Status status
+        if n == 0:
+            return False
+        p = &view[0]
         self.inf.stop_bit = stop_bit
         with nogil:
             status = self.push(p, n)
@@ -303,7 +306,7 @@ cdef class GzipChunk(GzipLayer):
             if right.header_pos >= 0 and self.tar.skip == header - self.fed:
                 return True
         elif self.fed == right.header_pos and right.entries.n_rows and right.first_unknown < 0:
-            # Special headers are pending: what `right` took for the start of its first member is the end of its headers.
+            # Special headers are pending: what `right` took for its first member's start is the end of its headers.
             row = &right.entries.rows[0]
             self.fed = row.data_offset
             if self.fed <= right.n_lead and self.tar.scan(

@@ -2,8 +2,8 @@
 
 Checkpoints are boundaries in front of deflate blocks. Two placements:
 
-``soci``      the rule of SOCI's own builder (zran): the first boundary more than ``span_bytes`` of output after the last
-              checkpoint, and every boundary before the first byte of output. For byte-identical zTOCs.
+``soci``      the rule of SOCI's own builder (zran): the first boundary more than ``span_bytes`` of output after the
+              last checkpoint, and every boundary before the first byte of output. For byte-identical zTOCs.
 ``adaptive``  spans of about equal *compressed* size, because that is what a reader fetches: near each multiple of
               7/20 span_bytes (± 3/8 of that) the boundary that cuts the smallest file. A span never holds more than
               about ``4 * span_bytes`` of output, which bounds the memory of readers. The choice depends only on the

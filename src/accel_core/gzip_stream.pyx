@@ -12,7 +12,7 @@ from accel_core.crc32 cimport crc32
 from accel_core.inflate cimport (
     IN_PAD, OUT_SLACK, WINDOW, BlockMark, Inflater, inflate_fn, inflate_init, inflate_restart,
 )
-from accel_core.status cimport CORRUPT, END, LIMIT, NEED_INPUT, NEED_ROOM, NO_MEMORY, OK, TRUNCATED, Status
+from accel_core.status cimport CORRUPT, END, NEED_INPUT, NEED_ROOM, NO_MEMORY, OK, TRUNCATED, Status
 
 from accel_core import cpu, inflate_plain
 from accel_core.errors import FormatError, TruncatedError

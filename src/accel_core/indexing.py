@@ -1,14 +1,17 @@
 """``accel_core.index``: a layer from wherever it is, to its index."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, Protocol
 
 from typing_extensions import Buffer
 
-from accel_core.errors import FormatError
+from accel_core.errors import FormatError, TruncatedError
 from accel_core.layer_index import LayerIndex
 from accel_core.layer_scan import DEFAULT_SPAN_BYTES, LayerScanner
+from accel_core.parallel_scan import MIN_CHUNK_BYTES, ReadAt, scan_parallel
 
 PIECE_BYTES = 1 << 20
 
@@ -29,29 +32,49 @@ def index(
     compression: Literal["auto", "gzip", "tar"] = "auto",
     span_bytes: int = DEFAULT_SPAN_BYTES,
     placement: Literal["adaptive", "soci"] = "adaptive",
-    digests: bool = True,
+    digest: bool = True,
+    span_digests: bool = True,
     diff_id: bool = False,
     max_uncomp_bytes: int | None = None,
+    threads: int = 1,
     blob: str | None = None,
     on_bytes: Callable[[int], object] | None = None,
 ) -> LayerIndex:
     """Index a layer blob in one pass: a path, a binary file object, or pieces of any size.
 
     ``on_bytes`` is called with the number of compressed bytes done since the last call; what it raises stops the work.
-    ``blob`` names the layer in errors (default: the path). The other options are those of ``LayerScanner``, and so are
-    the errors; OSError if the path cannot be read.
+    ``blob`` names the layer in errors (default: the path). With ``threads`` > 1 a gzip layer at a path is scanned in
+    chunks, if it is large enough, its placement is adaptive and no diffID is asked for (``on_bytes`` is then called
+    from any thread); the result is the same. The other options are those of ``LayerScanner``, and so are the errors;
+    OSError if the path cannot be read.
     """
-    scanner = LayerScanner(
-        compression=compression,
-        span_bytes=span_bytes,
-        placement=placement,
-        digests=digests,
-        diff_id=diff_id,
-        max_uncomp_bytes=max_uncomp_bytes,
-    )
     if blob is None and isinstance(source, str | os.PathLike):
         blob = os.fspath(source)
     try:
+        if threads > 1 and isinstance(source, str | os.PathLike) and placement == "adaptive" and not diff_id:
+            with open(source, "rb", buffering=0) as file:
+                comp_size = os.fstat(file.fileno()).st_size
+                read_at = _reader(file.fileno())
+                if comp_size >= 2 * MIN_CHUNK_BYTES and compression != "tar" and read_at(0, 2) == b"\x1f\x8b":
+                    return index_parallel(
+                        read_at,
+                        comp_size,
+                        threads=threads,
+                        span_bytes=span_bytes,
+                        digest=digest,
+                        span_digests=span_digests,
+                        max_uncomp_bytes=max_uncomp_bytes,
+                        on_bytes=on_bytes,
+                    )
+        scanner = LayerScanner(
+            compression=compression,
+            span_bytes=span_bytes,
+            placement=placement,
+            digest=digest,
+            span_digests=span_digests,
+            diff_id=diff_id,
+            max_uncomp_bytes=max_uncomp_bytes,
+        )
         for piece in _pieces(source):
             scanner.feed(piece)
             if on_bytes is not None:
@@ -60,6 +83,68 @@ def index(
     except FormatError as error:
         error.blob = error.blob or blob
         raise
+
+
+def index_parallel(
+    read_at: ReadAt,
+    comp_size: int,
+    *,
+    threads: int,
+    span_bytes: int = DEFAULT_SPAN_BYTES,
+    digest: bool = True,
+    span_digests: bool = True,
+    max_uncomp_bytes: int | None = None,
+    on_bytes: Callable[[int], object] | None = None,
+) -> LayerIndex:
+    """The index of a gzip layer of ``comp_size`` bytes that ``read_at(offset, n_bytes)`` gives, made by ``threads``.
+
+    ``read_at`` and ``on_bytes`` are called from any thread. Same result and errors as ``index``.
+    """
+    with ThreadPoolExecutor(threads, thread_name_prefix="accel-hash") as pool:
+        blob_digest = pool.submit(_digest_of, read_at, 0, comp_size) if digest else None
+        scan = scan_parallel(
+            read_at,
+            comp_size,
+            threads=threads,
+            span_bytes=span_bytes,
+            max_uncomp_bytes=max_uncomp_bytes,
+            on_bytes=on_bytes,
+        )
+        checkpoints, entries, archive_size, uncomp_size, members, trailing_bytes = scan.result()
+        spans = zip(
+            [checkpoints.span_start(i) for i in range(len(checkpoints))],
+            [*checkpoints.comp_offset[1:], comp_size],
+            strict=True,
+        )
+        digests = tuple(pool.map(lambda span: _digest_of(read_at, *span), spans)) if span_digests else ()
+        return LayerIndex(
+            compression="gzip",
+            comp_size=comp_size,
+            uncomp_size=uncomp_size,
+            archive_size=archive_size,
+            span_bytes=span_bytes,
+            checkpoints=checkpoints,
+            span_digests=digests,
+            entries=entries,
+            digest=blob_digest.result() if blob_digest is not None else None,
+            members=members,
+            trailing_bytes=trailing_bytes,
+        )
+
+
+def _digest_of(read_at: ReadAt, start: int, end: int) -> str:
+    sha256 = hashlib.sha256()
+    while start < end:
+        piece = read_at(start, min(PIECE_BYTES, end - start))
+        if not piece:
+            raise TruncatedError("the blob became shorter while it was read", comp_offset=start)
+        sha256.update(piece)
+        start += len(piece)
+    return f"sha256:{sha256.hexdigest()}"
+
+
+def _reader(fd: int) -> ReadAt:
+    return lambda offset, n_bytes: os.pread(fd, n_bytes, offset)
 
 
 def _pieces(source: Source) -> Iterator[Buffer]:

@@ -482,8 +482,9 @@ cdef inline void copy_match(uint8_t *dst, uint32_t length, uint32_t distance) no
 cdef inline Status inflate_run(Inflater *s) noexcept nogil:
     """Decode until the member's last block ends (END) or input, room or validity does.
 
-    NEED_ROOM: ``out_limit`` reached or marks full. NEED_INPUT: fewer than HEADER_BYTES left (or, in a block, IN_MARGIN);
-    with ``last`` set it means that the stream ends too early. OK: at a boundary, ``stop_bit`` reached. CORRUPT: ``what`` says why, ``in_next`` where.
+    NEED_ROOM: ``out_limit`` reached or marks full. NEED_INPUT: fewer than HEADER_BYTES left (or, in a block,
+    IN_MARGIN); with ``last`` set it means that the stream ends too early. OK: at a boundary, ``stop_bit`` reached.
+    CORRUPT: ``what`` says why, ``in_next`` where.
     """
     cdef const uint8_t *in_next = s.in_next
     cdef const uint8_t *in_end = s.in_end
@@ -556,7 +557,8 @@ cdef inline Status inflate_run(Inflater *s) noexcept nogil:
                             continue
                 if unlikely(entry & ENTRY_RARE):
                     if entry & ENTRY_SUBTABLE:
-                        entry = lit[(entry >> 16) + <uint32_t>(buf & ((<uint64_t>1 << <uint8_t>((entry >> 8) & 15)) - 1))]
+                        entry = lit[(entry >> 16) + <uint32_t>(
+                            buf & ((<uint64_t>1 << <uint8_t>((entry >> 8) & 15)) - 1))]
                         saved = buf
                         buf >>= <uint8_t>entry
                         n -= entry

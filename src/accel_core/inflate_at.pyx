@@ -6,7 +6,7 @@ from libc.string cimport memcpy
 
 from accel_core.gzip_stream cimport CHUNK, IN_DEFLATE, GzipStream
 from accel_core.inflate cimport WINDOW
-from accel_core.status cimport END, OK, TRUNCATED, Status
+from accel_core.status cimport END, OK, Status
 
 from accel_core.errors import FormatError, TruncatedError
 
@@ -34,9 +34,9 @@ cdef class _Span(GzipStream):
 def inflate_span(comp, int bits, window, int64_t uncomp_size):
     """The ``uncomp_size`` bytes behind a checkpoint.
 
-    ``comp`` starts at the checkpoint's first byte to feed (one byte early if ``bits`` is not 0: that byte's top ``bits``
-    bits come first) and reaches at least to the end of what is wanted; ``window`` is up to 32768 bytes before the
-    checkpoint. Gzip members may end and begin inside. CRC-32 is checked for members that begin inside.
+    ``comp`` starts at the checkpoint's first byte to feed (one byte early if ``bits`` is not 0: that byte's top
+    ``bits`` bits come first) and reaches at least to the end of what is wanted; ``window`` is up to 32768 bytes
+    before the checkpoint. Gzip members may end and begin inside. CRC-32 is checked for members that begin inside.
 
     Raises FormatError or TruncatedError; their ``comp_offset`` counts from the start of ``comp``.
     """

@@ -29,7 +29,8 @@ cdef class LayerScanner:
     ``compression``       "gzip", "tar", or "auto" to tell by the first bytes
     ``span_bytes``        nominal span size, in uncompressed bytes
     ``placement``         "adaptive" or "soci" (see ``gzip_layer``)
-    ``digests``           False leaves out the SHA-256 of the blob and of its spans
+    ``digest``            False leaves out the SHA-256 of the blob (for callers that verify it anyway)
+    ``span_digests``      False leaves out those of the spans
     ``diff_id``           also compute the SHA-256 of the uncompressed bytes
     ``max_uncomp_bytes``  LimitError when the layer inflates to more
     ``sink``              called with each piece of uncompressed bytes (a view that is only valid during the call)
@@ -46,8 +47,8 @@ cdef class LayerScanner:
     cdef bint zran, finished
     cdef object sink, layer_hash, diff_hash, span_hasher
 
-    def __init__(self, *, compression="auto", span_bytes=DEFAULT_SPAN_BYTES, placement="adaptive", digests=True,
-                 diff_id=False, max_uncomp_bytes=None, sink=None):
+    def __init__(self, *, compression="auto", span_bytes=DEFAULT_SPAN_BYTES, placement="adaptive", digest=True,
+                 span_digests=True, diff_id=False, max_uncomp_bytes=None, sink=None):
         if compression not in ("auto", "gzip", "tar"):
             raise ValueError(f"compression is auto, gzip or tar, not {compression!r}")
         if placement not in ("adaptive", "soci"):
@@ -57,8 +58,8 @@ cdef class LayerScanner:
         self.span_bytes = span_bytes
         self.max_uncomp = (1 << 62) if max_uncomp_bytes is None else max_uncomp_bytes
         self.zran = placement == "soci"
-        self.layer_hash = hashlib.sha256() if digests else None
-        self.span_hasher = SpanHasher() if digests else None
+        self.layer_hash = hashlib.sha256() if digest else None
+        self.span_hasher = SpanHasher() if span_digests else None
         self.diff_hash = hashlib.sha256() if diff_id else None
         self.sink = self.join_sinks(sink)
         self.head = b""

@@ -7,11 +7,11 @@ on the number of threads, on the sizes of the chunks, or on luck.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from accel_core.errors import AccelError
+from accel_core.errors import AccelError, TruncatedError
 from accel_core.find_joint import find_joint
 from accel_core.gzip_chunk import GzipChunk, OutOfStep
 
@@ -68,6 +68,27 @@ class Plan:
             self.grown.notify_all()
         return chunk
 
+    def in_order(self, workers: list["Future[None]"]) -> Iterator[Chunk]:
+        """The chunks from left to right, as they are taken; the last one reaches the end of the stream."""
+        n = 0
+        while True:
+            with self.grown:
+                while len(self.chunks) == n and not all(worker.done() for worker in workers):
+                    self.grown.wait()
+            if len(self.chunks) == n:
+                for worker in workers:
+                    worker.result()     # one of them could not go on: its error
+            chunk = self.chunks[n]
+            n += 1
+            yield chunk
+            if chunk.stop == NO_STOP:
+                return
+
+    def worker_done(self, _: "Future[None]") -> None:
+        """A worker takes no more chunks: who waits for one may have to stop waiting."""
+        with self.grown:
+            self.grown.notify_all()
+
     def close(self) -> None:
         """Hand out no more."""
         with self._lock:
@@ -120,6 +141,8 @@ def scan_parallel(
     pool = ThreadPoolExecutor(threads, thread_name_prefix="accel-scan")
     try:
         workers = [pool.submit(work) for _ in range(threads)]
+        for worker in workers:
+            worker.add_done_callback(plan.worker_done)
         return _join(plan, workers, run, stop)
     except OutOfStep:
         stop.set()
@@ -138,15 +161,8 @@ def _join(
 ) -> GzipChunk:
     """Join the chunks from left to right; scan again what does not join."""
     master: GzipChunk | None = None
-    failures = i = 0
-    while True:
-        with plan.grown:
-            # noqa below: the lambda does not outlive this call, so it sees the i of this round.
-            plan.grown.wait_for(lambda: len(plan.chunks) > i or all(w.done() for w in workers))  # noqa: B023
-        if i == len(plan.chunks):
-            raise AssertionError("the chunks do not reach the end")
-        chunk = plan.chunks[i]
-        i += 1
+    failures = 0
+    for chunk in plan.in_order(workers):
         if master is None:
             master = chunk.scan.result()
         elif not _absorbed(master, chunk):
@@ -156,8 +172,8 @@ def _join(
                 stop.set()
                 return run(master, NO_STOP)
             run(master, chunk.stop)
-        if chunk.stop == NO_STOP:
-            return master
+    assert master is not None
+    return master
 
 
 def _absorbed(master: GzipChunk, chunk: Chunk) -> bool:
@@ -182,6 +198,8 @@ def _scan_to(
         if stop is not None and stop.is_set():
             raise Stopped("another chunk failed")
         piece = read_at(at, min(PIECE_BYTES, comp_size - at))
+        if not piece:
+            raise TruncatedError("the blob became shorter while it was read", comp_offset=at)
         if scan.scan(piece, stop_bit):
             return
         at += len(piece)

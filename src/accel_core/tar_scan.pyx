@@ -461,7 +461,7 @@ cdef class TarScanner:
         self.n_records = self.longname.n = self.longlink.n = 0
 
     cdef bint add_records(self, uint32_t earlier_first, uint32_t earlier_count) noexcept nogil:
-        """Adds the PAX records that count to the last row; keys that the row before has at the same place are shared."""
+        """Adds the PAX records that count to the last row; keys as in the row before, at the same place, are shared."""
         cdef EntryRow *row = &self.entries.rows[self.entries.n_rows - 1]
         cdef PaxRow *out
         cdef StrRef earlier

@@ -6,13 +6,16 @@ import random
 import tarfile
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from accel_core import FormatError, LimitError, index
 from accel_core.find_joint import find_joint
+from accel_core.indexing import index_parallel
 from accel_core.layer_index import LayerIndex
 from accel_core.parallel_scan import scan_parallel
+from accel_core.ztoc import encode
 
 SPAN = 128 << 10
 CHUNK = 256 << 10
@@ -111,7 +114,7 @@ def facts(serial: LayerIndex) -> tuple[object, ...]:
 def test_chunks_say_what_one_scan_says(name: str, encoder: str) -> None:
     blob = ENCODERS[encoder](LAYERS[name])
     try:
-        wanted = facts(index([blob], span_bytes=SPAN, digests=False))
+        wanted = facts(index([blob], span_bytes=SPAN, digest=False, span_digests=False))
     except FormatError as error:        # "gzip in gzip" is no tar
         with pytest.raises(FormatError) as other:
             parallel(blob, 3)
@@ -124,9 +127,9 @@ def test_chunks_say_what_one_scan_says(name: str, encoder: str) -> None:
 def test_joints_are_found_and_used() -> None:
     """Not everything falls back to one scan: a joint has the window that zlib sees there."""
     blob = gzip.compress(SMALL_FILES, 6)
-    every = index([blob], placement="soci", span_bytes=1, digests=False).checkpoints
-    positions = zip(every.comp_offset, every.bits, strict=True)
-    windows = {8 * c - b: bytes(every.window(i)) for i, (c, b) in enumerate(positions)}
+    every = index([blob], placement="soci", span_bytes=1, digest=False, span_digests=False).checkpoints
+    bits = zip(every.comp_offset, every.bits, strict=True)
+    windows = {8 * c - b: bytes(every.window(i)) for i, (c, b) in enumerate(bits)}
     joint = find_joint(blob, len(blob) // 3, 1 << 20)
     assert joint is not None
     bit, window = joint
@@ -165,3 +168,20 @@ def test_what_on_bytes_raises_stops_all_threads() -> None:
             lambda at, n: blob[at : at + n], len(blob), threads=2, span_bytes=SPAN, min_chunk_bytes=CHUNK,
             on_bytes=on_bytes,
         )
+
+
+def test_index_gives_the_same_with_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accel_core.indexing.MIN_CHUNK_BYTES", CHUNK)
+    monkeypatch.setattr("accel_core.parallel_scan.MIN_CHUNK_BYTES", CHUNK)
+    path = tmp_path / "layer.tar.gz"
+    path.write_bytes(gzip.compress(SMALL_FILES, 6))
+    one, several = index(path, span_bytes=SPAN), index(path, span_bytes=SPAN, threads=3)
+    assert facts(one) == facts(several)
+    assert (one.digest, one.span_digests) == (several.digest, several.span_digests)
+    assert encode(one, tool="t") == encode(several, tool="t")
+
+
+def test_a_blob_that_shrinks_under_the_threads_is_an_error() -> None:
+    blob = gzip.compress(SMALL_FILES, 6)
+    with pytest.raises(FormatError):
+        index_parallel(lambda at, n: blob[: len(blob) // 2][at : at + n], len(blob), threads=2, span_bytes=SPAN)

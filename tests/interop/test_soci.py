@@ -293,9 +293,9 @@ def test_a_plain_tar_that_ends_with_its_last_span_is_left_out(soci):
         soci.read(tar, build_ztoc(index, SociOptions(identical=True, span_bytes=1280))[0])
 
 
-def test_the_reader_survives_a_large_table(soci):
+def test_tables_larger_than_one_of_the_readers_transactions_are_read(soci):
     rng = random.Random(6)
-    entries = [file(f"d{i % 97}/{i}", words(rng, i % 40), mtime=i % 1000) for i in range(20_000)]
+    entries = [file(f"d{i % 97}/{i}", rng.randbytes(i % 40), mtime=i % 1000) for i in range(6_000)]
     tar = tar_of(*entries)
     layer = gz(tar, 1)
     ztoc, _ = build_ztoc(scan(layer, span_bytes=1 << 20), SociOptions(span_bytes=1 << 20))
