@@ -5,6 +5,7 @@ CC ?= gcc
 JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 FUZZ_SECONDS ?= 60
 BENCH_ARGS ?=
+CORE_TESTS ?= tests/core
 PYTEST_ARGS ?=
 IMAGE ?=
 
@@ -20,6 +21,7 @@ MODULES := $(shell find src -name '*.py' -o -name '*.pyi' -o -name 'py.typed')
 SWITCH_checked := ACCEL_CHECKED=1
 SWITCH_sanitize := ACCEL_SANITIZE=1
 MODE_TESTS = ACCEL_TEST_BUILD=build/$(1)/lib PYTHONPATH=build/$(1)/lib
+# Reports go to the terminal (--capture=sys): a process that a sanitizer ends loses what pytest captured.
 # A small quarantine: tests that feed single bytes free gigabytes in small pieces, and recycling that memory later
 # costs more page faults than all else (one test: 90 s with the default of 256 MB).
 SANITIZED = LD_PRELOAD="$$(readlink -f "$$($(CC) -print-file-name=libasan.so)")" PYTHONMALLOC=malloc \
@@ -63,10 +65,10 @@ test: build  ## run the tests on the release build
 	$(PYTEST)
 
 test-checked: build/checked/lib/.built  ## run the kernel tests with bounds checks and assertions on
-	$(call MODE_TESTS,checked) $(PYTEST) tests/core
+	$(call MODE_TESTS,checked) $(PYTEST) $(CORE_TESTS)
 
 sanitize: build/sanitize/lib/.built  ## run the kernel tests under AddressSanitizer and UBSan
-	$(call MODE_TESTS,sanitize) $(SANITIZED) $(PYTEST) -p no:cacheprovider tests/core
+	$(call MODE_TESTS,sanitize) $(SANITIZED) $(PYTEST) -p no:cacheprovider --capture=sys $(CORE_TESTS)
 
 fuzz: build  ## fuzz the kernels for FUZZ_SECONDS (60)
 	$(PY) tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
