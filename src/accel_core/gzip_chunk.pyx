@@ -34,7 +34,6 @@ class OutOfStep(AccelError):
 cdef class GzipChunk(GzipLayer):
     """One chunk; the first one starts with the stream."""
     cdef bint middle                # started at a joint
-    cdef bint doubt                 # what only the scan from the left can decide came up: of no use
     cdef bint at_member             # the joint is a member's start, not a block boundary
     cdef int64_t joint_bit
     cdef uint8_t *joint_window
@@ -77,7 +76,6 @@ cdef class GzipChunk(GzipLayer):
         cdef const uint8_t[::1] window
         self.set_span(span_bytes)
         self.max_uncomp = max_uncomp
-        self.inf.stop_bit = 0
         if joint is None:
             return
         self.middle = True
@@ -228,7 +226,7 @@ cdef class GzipChunk(GzipLayer):
     cdef bint stands_at_joint(self, GzipChunk right):
         """Position and history are those that ``right`` began with, and the trailer it could not check is good."""
         cdef uint32_t crc
-        if right.doubt or not right.middle or self.out != self.chunk or right.out != right.chunk:
+        if not right.middle or self.out != self.chunk or right.out != right.chunk:
             return False
         if right.chunk_pos < WINDOW:
             return False

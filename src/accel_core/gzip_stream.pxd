@@ -44,7 +44,6 @@ cdef class GzipStream:
     cdef int64_t chunk_pos          # uncompressed offset of `chunk`
     cdef int64_t chunk_comp_pos     # compressed offset, rounded down, where the output in `chunk` began
     cdef int64_t members            # ended or begun
-    cdef int64_t member_start       # compressed offset of the current member
     cdef int64_t trailing_bytes     # after the last member
     cdef int64_t last_member_end
     cdef Where where
