@@ -1,10 +1,13 @@
 """Writing a file so that others see the old one or the whole new one, never a part."""
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -16,7 +19,11 @@ def write_aside(target: str, *, durable: bool = True) -> Iterator[BinaryIO]:
     directory, base = os.path.split(target)
     # Not tempfile: its files are for their owner only, and chmod would have to guess the umask.
     aside = os.path.join(directory, f".{base[:32]}.{secrets.token_hex(8)}.tmp")
-    file = open(aside, "xb")  # noqa: SIM115  closed before the rename, and in any case below
+    try:
+        file = open(aside, "xb")  # noqa: SIM115  closed before the rename, and in any case below
+    except OSError as error:
+        error.filename = target  # what the caller asked for; nobody knows the other name
+        raise
     try:
         yield file
         file.flush()
@@ -24,7 +31,9 @@ def write_aside(target: str, *, durable: bool = True) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         file.close()
         os.replace(aside, target)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+            error.filename = target  # writing to an open file does not say which
         with suppress(OSError):
             file.close()
         with suppress(FileNotFoundError):
