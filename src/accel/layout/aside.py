@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
 
 @contextmanager
 def write_aside(target: str, *, durable: bool = True) -> Iterator[BinaryIO]:
@@ -32,13 +30,18 @@ def write_aside(target: str, *, durable: bool = True) -> Iterator[BinaryIO]:
         file.close()
         os.replace(aside, target)
     except BaseException as error:
-        if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
-            error.filename = target  # writing to an open file does not say which
+        if isinstance(error, OSError) and (error.filename == aside or _is_unnamed_write(error)):
+            error.filename, error.filename2 = target, None
         with suppress(OSError):
             file.close()
         with suppress(FileNotFoundError):
             os.unlink(aside)
         raise
+
+
+def _is_unnamed_write(error: OSError) -> bool:
+    # Writing to an open file does not say which; what else the block does names its own files.
+    return error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def sync_directory(path: str) -> None:
