@@ -70,6 +70,12 @@ def test_convert_json(where: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert row["mb_per_s"] > 0 and row["platforms"] == ["linux/amd64", "linux/arm64"]
 
 
+def test_a_platform_that_is_none_is_wrong_usage(where: str, capfd: pytest.CaptureFixture[str]) -> None:
+    for command in ("convert", "ls"):
+        code, _, err = call(capfd, command, f"{where}:v1", "--platform", "/")
+        assert code == 2 and "os/architecture" in err
+
+
 def test_nothing_to_index_has_its_own_code(where: str, capfd: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(capfd, "convert", f"{where}:v1")
     assert code == 7 and "nothing was written" in out
@@ -123,9 +129,11 @@ def test_inspect_images_and_index_files(
     accelerated: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     code, out, _ = call(capfd, "inspect", accelerated)
-    assert code == 0 and "linux/amd64" in out and "SOCI v2" in out
+    assert code == 0 and "linux/amd64" in out and "SOCI v2" in out and "TOC" in out
     _, out, _ = call(capfd, "inspect", accelerated, "--json", "--spans")
-    assert json.loads(out)["platforms"][0]["layers"][0]["index"]["spans"]
+    described = json.loads(out)["platforms"][0]["layers"][0]["index"]
+    assert described["spans"]
+    assert described["checkpoint_bytes"] + described["toc_bytes"] == described["size"] > described["toc_bytes"] > 0
     assert BASE.data is not None
     (tmp_path / "layer").write_bytes(BASE.data)
     assert call(capfd, "index", str(tmp_path / "layer"), "-o", str(tmp_path / "z"))[0] == 0

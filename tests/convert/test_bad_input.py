@@ -276,7 +276,7 @@ def test_a_full_disk_tags_nothing_and_leaves_no_temporary_files(
     put(store, image([GOOD, gzip_layer(random.Random(1).randbytes(400_000))]), "v1")
     with pytest.raises(OSError) as caught:
         convert(f"oci:{tmp_path}/in:v1", dest.format(disk=small_disk), ALL)
-    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.errno == errno.ENOSPC and caught.value.filename
     assert not (small_disk / "out.tar").exists()
     assert not [path for path in left_in(small_disk) if path.endswith(".tmp") or "/." in path]
     if (small_disk / "out/index.json").exists():

@@ -123,6 +123,18 @@ def test_a_second_run_finds_everything_and_writes_nothing(
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == times
 
 
+@pytest.mark.parametrize("transport", ["oci", "oci-archive"])
+def test_an_image_that_needs_no_tag_lends_its_own_to_the_result(tmp_path: Path, transport: str) -> None:
+    store = (LayoutStore if transport == "oci" else OciArchiveStore)(tmp_path / "in")
+    put(store, image([BASE, TOP]), "v1")
+    store.close()
+    source = f"{transport}:{tmp_path}/in"
+    assert convert(source, None, ALL).reference == f"{source}:v1_accelerated"
+    again = convert(source, None, ALL)
+    assert not again.changed and again.reference == f"{source}:v1_accelerated"
+    assert {row.state for row in again.layers} == {"already indexed"}
+
+
 def test_a_changed_image_reuses_the_layers_it_shares(layout: tuple[LayoutStore, str]) -> None:
     store, where = layout
     put(store, image([BASE, TOP]), "v1")

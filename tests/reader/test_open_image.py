@@ -204,3 +204,10 @@ def test_damaged_layers_without_index_raise(tmp_path: Path) -> None:
     with accel.open_image(f"oci:{tmp_path}/in:v1") as opened, pytest.raises(FormatError) as caught:
         opened.ls()
     assert caught.value.blob == cut.descriptor.digest
+
+
+def test_a_layer_that_is_there_twice_is_fetched_once(tmp_path: Path) -> None:
+    put(LayoutStore(tmp_path), image([BASE, TOP, TOP, BASE]), "v1")
+    with accel.open_image(f"oci:{tmp_path}:v1") as opened:
+        assert b"".join(opened.cat("etc/motd")) == b"hello"
+        assert opened.fetched_bytes < 2 * (BASE.descriptor.size + TOP.descriptor.size)

@@ -3,6 +3,7 @@
 A tool that is not installed skips the tests that need it, by name; with ``ACCEL_REQUIRE_TOOLS=1`` it fails them.
 """
 
+import atexit
 import gzip
 import importlib
 import os
@@ -118,6 +119,7 @@ def _go_binary() -> str | None:
     if go is None:
         return None
     folder = tempfile.mkdtemp(prefix="gogzip-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     binary = os.path.join(folder, "gogzip")
     cache_dir = os.environ.get("GOCACHE") or os.path.join(tempfile.gettempdir(), "gogzip-cache")
     environment = {**os.environ, "GOCACHE": cache_dir, "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}

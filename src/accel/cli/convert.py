@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
 import typer
 
 from accel.cli.exits import NOTHING_TO_INDEX
-from accel.cli.options import JsonOption, parse_size
+from accel.cli.options import JsonOption, parse_platform, parse_size
 
 if TYPE_CHECKING:
     from accel.registry.options import RegistryOptions
@@ -58,12 +58,11 @@ def convert(
     from accel.cli.progress import shown_progress
     from accel.cli.render import print_json, show_conversion
     from accel.convert import ConvertOptions, convert
-    from accel.oci import Platform
 
     options = ConvertOptions(
         mode=cast(Any, mode),  # ConvertOptions checks them
         format=cast(Any, format_),
-        platforms=tuple(Platform.parse(text) for text in platform),
+        platforms=tuple(chosen for text in platform if (chosen := parse_platform(text))),
         referrers=referrers,
         span_bytes=parse_size(span_size),
         min_layer_bytes=parse_size(min_layer_size),

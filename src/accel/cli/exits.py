@@ -115,7 +115,7 @@ def describe(error: BaseException) -> str:
         where = f"{error.filename}: " if isinstance(error.filename, str) else ""
         text = where + (error.strerror or str(error) or type(error).__name__)
         if error.errno == errno.ENOSPC:
-            text += " (disk full; nothing was published)"
+            text += " (disk full)"
     elif isinstance(error, MemoryError):
         text = "out of memory"
     else:

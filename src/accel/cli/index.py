@@ -44,6 +44,7 @@ def index(
     from accel.convert import LayerIndexOptions, index_layer
     from accel.errors import ConfigError
     from accel.formats.soci import SociOptions
+    from accel.layout.aside import write_aside
 
     if output == "-" and as_json:
         raise ConfigError("-o - and --json both write to stdout")
@@ -57,7 +58,8 @@ def index(
         sys.stdout.buffer.write(ztoc)
         return
     if output is not None:
-        _write_aside(output, ztoc)
+        with write_aside(output) as file:
+            file.write(ztoc)
     if as_json:
         print_json(
             {
@@ -95,22 +97,3 @@ def _chunks(layer: str, registries: "RegistryOptions") -> Iterator[bytes]:
 def _file_chunks(path: str) -> Iterator[bytes]:
     with open(path, "rb", buffering=0) as file:
         yield from iter(lambda: file.read(1 << 20), b"")
-
-
-def _write_aside(path: str, data: bytes) -> None:
-    """Nothing half-written is ever seen under ``path``."""
-    import os
-    import tempfile
-
-    directory, name = os.path.split(os.path.abspath(path))
-    fd, aside = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(aside, 0o666 & ~umask)
-        os.replace(aside, path)
-    except BaseException:
-        os.unlink(aside)
-        raise

@@ -43,7 +43,7 @@ def inspect(
 def _show(described: dict[str, Any]) -> None:
     from rich.markup import escape
 
-    from accel.cli.render import console, size, table
+    from accel.cli.render import console, share, size, table
 
     out = console()
     if "platforms" not in described:
@@ -57,15 +57,21 @@ def _show(described: dict[str, Any]) -> None:
             else "no index"
         )
         out.print(f"\n[bold]{escape(image['platform'])}[/bold] {image['digest']}: {soci}")
-        rows = table(
-            "layer", "size", "index", "entries", "spans", right=("size", "index", "entries", "spans")
-        )
+        numbers = ("size", "index", "of layer", "checkpoints", "TOC", "entries", "spans")
+        rows = table("layer", *numbers, right=numbers)
         for layer in image["layers"]:
             index = layer["index"]
             cells = (
-                (size(index["size"]), str(index["entries"]), str(index["n_spans"]))
+                (
+                    size(index["size"]),
+                    share(index["size"], layer["size"]),
+                    size(index["checkpoint_bytes"]),
+                    size(index["toc_bytes"]),
+                    str(index["entries"]),
+                    str(index["n_spans"]),
+                )
                 if index
-                else ("-", "-", "-")
+                else ("-",) * 6
             )
             rows.add_row(layer["digest"].partition(":")[2][:12], size(layer["size"]), *cells)
         out.print(rows)

@@ -107,9 +107,13 @@ def parse_size(text: str) -> int:
 
 def parse_platform(text: str | None) -> "Platform | None":
     """A platform, None for none."""
+    from accel.errors import FormatError
     from accel.oci import Platform
 
-    return None if text is None else Platform.parse(text)
+    try:
+        return None if text is None else Platform.parse(text)
+    except FormatError as error:  # on a command line that is wrong usage, not bad data
+        raise ConfigError(str(error)) from error
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from accel.convert import ConvertReport, LayerReport
 
+_FULL_TABLE_COLUMNS = 112
 _STYLES = {
     "indexed": "green",
     "already indexed": "cyan",
@@ -73,10 +74,15 @@ def show_conversion(report: "ConvertReport") -> None:
 
     out = console()
     numbers = ("entries", "compressed", "uncompressed", "index", "of layer", "checkpoints", "MB/s")
-    rows = table("layer", "state", *numbers, "note", right=numbers)
+    # Terminals are often narrow: better fewer columns than broken ones, and the notes below instead of a column.
+    shown = 2 + (len(numbers) if out.width >= _FULL_TABLE_COLUMNS else len(numbers) - 3)
+    rows = table(*("layer", "state", *numbers)[:shown], right=numbers)
     for layer in report.layers:
-        rows.add_row(*_layer_cells(layer), escape(layer.reason))
+        rows.add_row(*_layer_cells(layer)[:shown])
     out.print(rows)
+    for layer in report.layers:
+        if layer.state == "skipped":
+            out.print(f"[dim]skipped {layer.digest.partition(':')[2][:12]}: {escape(layer.reason)}[/dim]")
     for message in report.messages:
         out.print(f"[yellow]warning:[/yellow] {escape(message)}")
     totals = report.totals

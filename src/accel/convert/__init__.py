@@ -17,7 +17,7 @@ from accel.convert.options import ConvertOptions
 from accel.convert.report import ConvertReport, LayerReport
 from accel.convert.run import Conversion
 from accel.convert.scan import LayerIndexOptions, index_layer
-from accel.convert.targets import ACCELERATED, destination
+from accel.convert.targets import ACCELERATED, destination, with_its_tag
 from accel.images.open import open_pair
 from accel.oci import Reference
 from accel.progress import NoProgress, Progress
@@ -54,7 +54,7 @@ def convert(
     """
     started = time.monotonic()
     chosen = options or ConvertOptions()
-    source = Reference.parse(src) if isinstance(src, str) else src
+    source = with_its_tag(Reference.parse(src) if isinstance(src, str) else src)
     target = destination(source, Reference.parse(dest) if isinstance(dest, str) else dest, chosen)
     stores = open_pair(source, target, registries)
     try:

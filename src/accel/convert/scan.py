@@ -16,12 +16,11 @@ from accel.images.compression import peek, sniff
 from accel.oci import Descriptor
 from accel.progress import NoProgress, Progress
 from accel.stores import ImageStore
-from accel_core.checkpoints import WINDOW_BYTES
 from accel_core.layer_index import LayerIndex
 from accel_core.layer_scan import LayerScanner
+from accel_core.ztoc import CHECKPOINT_BYTES
 
 Layer = Literal["gzip", "tar"]
-CHECKPOINT_BYTES = 8 + 8 + 1 + WINDOW_BYTES  # comp_offset, uncomp_offset, bits, window (soci.md §2.1)
 CHUNK_BYTES = 256 << 10  # small enough that a slow connection reports, and can be stopped, every few seconds
 _SPOOL_BYTES = 1 << 20  # larger zTOCs wait for their upload in an unnamed file: it goes when the process goes
 BAD_LAYER = (

@@ -1,10 +1,32 @@
 """Where the result goes."""
 
+from contextlib import closing
+
 from accel.convert.options import ConvertOptions
 from accel.errors import ConfigError
+from accel.layout import REF_NAME, LayoutStore, OciArchiveStore
 from accel.oci import Reference
 
 ACCELERATED = "_accelerated"
+
+
+def with_its_tag(source: Reference) -> Reference:
+    """``source``, with the tag of the only image there if it is a layout or archive and names none.
+
+    What an earlier run left beside that image does not count: the same command finds its work again. Raises
+    ``NotFoundError`` if there is no image, or more than one.
+    """
+    if source.selector or source.transport not in ("oci", "oci-archive"):
+        return source
+    opened = LayoutStore(source.path) if source.transport == "oci" else OciArchiveStore(source.path)
+    with closing(opened) as store:
+        tags = store.tags()
+        others = [tag for tag in tags if tag.removesuffix(ACCELERATED) not in tags or not tag.endswith(ACCELERATED)]
+        if len(others) == 1 < len(tags):
+            return source.with_tag(others[0])
+        descriptor, _ = store.get_manifest("")
+    tag = descriptor.annotations.get(REF_NAME)
+    return source.with_tag(tag) if tag else source
 
 
 def destination(source: Reference, dest: Reference | None, options: ConvertOptions) -> Reference:

@@ -1,6 +1,6 @@
 """What a layer blob really is, told by its first bytes, and ordinary streaming decoders for it.
 
-Media types lie (gzip under a plain-tar type is common, see soci.md §6), so nothing here looks at them.
+Media types lie (gzip under a plain-tar type is common), so nothing here looks at them.
 
 ::
 

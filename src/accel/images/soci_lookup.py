@@ -1,4 +1,4 @@
-"""Finding the SOCI index of an image, in the order of the snapshotter (soci.md §4.7), and reading its zTOCs."""
+"""Finding the SOCI index of an image, in the order of the snapshotter, and reading its zTOCs."""
 
 from dataclasses import dataclass
 

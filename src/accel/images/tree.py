@@ -1,7 +1,7 @@
 """The file tree that an image's layers make together.
 
 Layers are laid over each other from the lowest up, as overlayfs would show them (image-spec «layer», Applying
-changesets; names cleaned as the SOCI snapshotter does, soci.md §1.6):
+changesets; names cleaned as the SOCI snapshotter does):
 
 * names are rooted and cleaned: ``./a``, ``/a`` and ``../a`` are all ``a``; symlinks in a name are never followed;
 * ``.wh.NAME`` hides NAME of the layers below, ``.wh..wh..opq`` everything its directory had there;

@@ -8,7 +8,7 @@ from accel.images.soci_lookup import FoundIndex, find_soci_index
 from accel.oci import Reference
 from accel.registry.options import RegistryOptions
 from accel_core.layer_index import LayerIndex
-from accel_core.ztoc import decode
+from accel_core.ztoc import CHECKPOINT_BYTES, decode
 
 
 def describe_ztoc(data: bytes, *, spans: bool = False) -> dict[str, Any]:
@@ -75,6 +75,7 @@ def _layer_index(soci: FoundIndex | None, layer_digest: str, *, spans: bool) -> 
 
 
 def _index(index: LayerIndex, size: int, *, spans: bool) -> dict[str, Any]:
+    checkpoint_bytes = len(index.checkpoints) * CHECKPOINT_BYTES
     described: dict[str, Any] = {
         "size": size,
         "compression": index.compression,
@@ -82,6 +83,8 @@ def _index(index: LayerIndex, size: int, *, spans: bool) -> dict[str, Any]:
         "archive_size": index.archive_size,
         "entries": len(index.entries),
         "n_spans": index.n_spans,
+        "checkpoint_bytes": checkpoint_bytes,
+        "toc_bytes": size - checkpoint_bytes,
     }
     if spans:
         described["spans"] = [

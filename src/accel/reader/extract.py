@@ -159,7 +159,9 @@ class Extractor:
                     left = left[os.write(fd, left) :]
                 self.report.n_bytes += len(piece)
             self._attributes(fd, path, node)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = _shown(path)
             os.unlink(name, dir_fd=parent_fd)  # a file that is not whole must not be taken for one
             raise
         finally:

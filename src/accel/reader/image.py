@@ -69,7 +69,10 @@ class AcceleratedImage:
     def tree(self) -> Tree:
         """All layers merged."""
         if self._tree is None:
-            self._layers = [self._open(layer) for layer in self.manifest.layers]
+            # The same layer may be there more than once; it is opened, and what has no index fetched, only once.
+            opened = {layer.digest: layer for layer in self.manifest.layers}
+            contents = {digest: self._open(layer) for digest, layer in opened.items()}
+            self._layers = [contents[layer.digest] for layer in self.manifest.layers]
             self._tree = merge([layer.entries for layer in self._layers])
         return self._tree
 
