@@ -46,12 +46,16 @@ class TruncatedError(FormatError):
 
 
 class LimitError(AccelError):
-    """A limit set by the caller was reached before the end of the data."""
+    """A limit set by the caller was reached before the end of the data; ``blob`` as in FormatError."""
 
-    def __init__(self, what: str, *, limit: int) -> None:
-        super().__init__(f"{what} (limit {limit})")
+    def __init__(self, what: str, *, limit: int, blob: str | None = None) -> None:
+        super().__init__(what)
         self.what = what
         self.limit = limit
+        self.blob = blob
+
+    def __str__(self) -> str:
+        return f"{self.what} ({f'blob {self.blob}, ' if self.blob else ''}limit {self.limit})"
 
 
 class UnsupportedError(AccelError):

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from typing_extensions import Buffer
 
-from accel_core.errors import FormatError, TruncatedError
+from accel_core.errors import FormatError, LimitError, TruncatedError
 from accel_core.layer_index import LayerIndex
 from accel_core.layer_scan import DEFAULT_SPAN_BYTES, LayerScanner
 from accel_core.parallel_scan import MIN_CHUNK_BYTES, ReadAt, scan_parallel
@@ -80,7 +80,7 @@ def index(
             if on_bytes is not None:
                 on_bytes(memoryview(piece).nbytes)
         return scanner.finish()
-    except FormatError as error:
+    except (FormatError, LimitError) as error:
         error.blob = error.blob or blob
         raise
 

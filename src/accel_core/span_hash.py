@@ -18,7 +18,7 @@ class SpanHasher:
     """
 
     def __init__(self) -> None:
-        self._held = b""                # bytes from _held_start on that are not decided yet
+        self._held = bytearray()        # bytes from _held_start on that are not decided yet
         self._held_start = 0
         self._hash = hashlib.sha256()
         self._next = -1                 # offset of the next byte to hash; -1 before the first span
@@ -48,15 +48,14 @@ class SpanHasher:
         """Hash ``[_next, end)``, which lies in the held bytes and the new ones behind them."""
         seam = self._held_start + len(self._held)
         if self._next < seam:
-            self._hash.update(memoryview(self._held)[self._next - self._held_start : end - self._held_start])
+            with memoryview(self._held) as held:
+                self._hash.update(held[self._next - self._held_start : end - self._held_start])
         if end > seam:
             self._hash.update(view[max(self._next - seam, 0) : end - seam])
         self._next = max(self._next, end)
 
     def _hold_from(self, start: int, view: memoryview) -> None:
         seam = self._held_start + len(self._held)
-        if start < seam:
-            self._held = self._held[start - self._held_start :] + bytes(view)
-        else:
-            self._held = bytes(view[start - seam :])
+        del self._held[: start - self._held_start]     # moves no bytes: a bytearray keeps its start
+        self._held += view[max(start - seam, 0) :]
         self._held_start = start

@@ -94,11 +94,23 @@ def scan_layer(
         return _row(job, index, ztoc.descriptor.size, time.monotonic() - started), ztoc
     except BAD_LAYER as error:
         outcome = "unsupported" if isinstance(error, UnsupportedError) else "failed"
+        if isinstance(error, FormatError):
+            error = _cause(store, layer, error)
         if options.digest_identical:
-            raise
+            raise error from None
         return job.report(outcome, str(error)), None
     finally:
         progress.end(layer.digest, outcome)
+
+
+def _cause(store: ImageStore, layer: Descriptor, error: FormatError) -> FormatError | DigestMismatch:
+    """Why a layer does not read: its own ``error``, or bytes that are not those the digest names."""
+    try:
+        for _ in verified(store.blob(layer).stream(CHUNK_BYTES), layer):
+            pass
+    except DigestMismatch as mismatch:
+        return mismatch
+    return error
 
 
 def index_layer(
@@ -143,11 +155,8 @@ def _scan(
         for chunk in chunks:
             scanner.feed(chunk)
         return scanner.finish()
-    except FormatError as error:
+    except (FormatError, LimitError) as error:
         error.blob = error.blob or name
-        raise
-    except LimitError as error:
-        error.args = (f"blob {name}: {error}",)
         raise
 
 
