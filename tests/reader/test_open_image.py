@@ -11,7 +11,7 @@ import pytest
 
 import accel
 from accel.convert import ConvertOptions, convert
-from accel.errors import DigestMismatch, FormatError, NotFoundError, UnsupportedError
+from accel.errors import ConfigError, DigestMismatch, FormatError, NotFoundError
 from accel.layout import LayoutStore
 from accel.oci import Platform
 from accel.registry import RegistryStore
@@ -103,7 +103,7 @@ def test_ls_and_stat(reference: str) -> None:
         assert opened.stat("etc").mode == 0o750
         with pytest.raises(NotFoundError):
             opened.ls("nope")
-        with pytest.raises(UnsupportedError):
+        with pytest.raises(ConfigError):
             opened.cat("etc")
 
 

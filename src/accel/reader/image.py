@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from accel.errors import UnsupportedError
+from accel.errors import ConfigError, UnsupportedError
 from accel.images import Child, Image
 from accel.images.soci_lookup import FoundIndex, find_soci_index
 from accel.images.tree import Kind, Node, Problem, Tree, merge
@@ -98,11 +98,11 @@ class AcceleratedImage:
     def cat(self, path: str | bytes) -> Iterator[bytes | memoryview]:
         """The content of the regular file at ``path``, a span or less at a time; every span is verified before use.
 
-        Raises ``NotFoundError``, ``UnsupportedError`` for anything but a file, ``DigestMismatch``, ``FormatError``.
+        Raises ``NotFoundError``, ``ConfigError`` for anything but a file, ``DigestMismatch``, ``FormatError``.
         """
         resolved, node = self.tree.find(_raw(path))
         if node.kind != "file":
-            raise UnsupportedError(f"{_info(resolved, node).name or '/'} is a {node.kind}, not a file")
+            raise ConfigError(f"{_info(resolved, node).name or '/'} is a {node.kind}, not a file")
         return self._content(node)
 
     def extract(
