@@ -63,9 +63,9 @@ class Plan:
             self._next = self._joint_after(0 if start is None else start[0] >> 3)
             chunk = Chunk(start, NO_STOP if self._next is None else self._next[0], Future())
             self._over = self._next is None
-        with self.grown:
-            self.chunks.append(chunk)
-            self.grown.notify_all()
+            with self.grown:    # still locked: the list is in the order of the stream
+                self.chunks.append(chunk)
+                self.grown.notify_all()
         return chunk
 
     def in_order(self, workers: list["Future[None]"]) -> Iterator[Chunk]:
