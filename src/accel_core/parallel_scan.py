@@ -7,6 +7,7 @@ on the number of threads, on the sizes of the chunks, or on luck.
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -51,8 +52,8 @@ class Plan:
         self._lock = threading.Lock()
         self._next: Joint | None = None
         self._over = False
-        self.chunks: list[Chunk] = []
-        self.grown = threading.Condition()
+        self._taken: deque[Chunk] = deque()     # and not joined yet
+        self._changed = threading.Condition()
 
     def take(self) -> Chunk | None:
         """The next chunk; None when there is none left. Finding its end takes some milliseconds."""
@@ -63,31 +64,28 @@ class Plan:
             self._next = self._joint_after(0 if start is None else start[0] >> 3)
             chunk = Chunk(start, NO_STOP if self._next is None else self._next[0], Future())
             self._over = self._next is None
-            with self.grown:    # still locked: the list is in the order of the stream
-                self.chunks.append(chunk)
-                self.grown.notify_all()
+            with self._changed:     # still locked: they queue in the order of the stream
+                self._taken.append(chunk)
+                self._changed.notify_all()
         return chunk
 
     def in_order(self, workers: list["Future[None]"]) -> Iterator[Chunk]:
         """The chunks from left to right, as they are taken; the last one reaches the end of the stream."""
-        n = 0
-        while True:
-            with self.grown:
-                while len(self.chunks) == n and not all(worker.done() for worker in workers):
-                    self.grown.wait()
-            if len(self.chunks) == n:
+        stop = 0
+        while stop != NO_STOP:
+            with self._changed:
+                while not self._taken and not all(worker.done() for worker in workers):
+                    self._changed.wait()
+            if not self._taken:
                 for worker in workers:
                     worker.result()     # one of them could not go on: its error
-            chunk = self.chunks[n]
-            n += 1
-            yield chunk
-            if chunk.stop == NO_STOP:
-                return
+            stop = self._taken[0].stop
+            yield self._taken.popleft()     # nobody keeps it: its memory goes when it has been joined
 
     def worker_done(self, _: "Future[None]") -> None:
         """A worker takes no more chunks: who waits for one may have to stop waiting."""
-        with self.grown:
-            self.grown.notify_all()
+        with self._changed:
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Hand out no more."""
