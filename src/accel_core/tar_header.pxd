@@ -135,6 +135,7 @@ cdef extern from *:
       #include <emmintrin.h>
     #endif
     /* First p in [start, end - 512] with "ustar" at p + 257, or NULL. */
+    __attribute__((unused))     /* in most modules that cimport this file */
     static const uint8_t *accel_find_ustar(const uint8_t *start, const uint8_t *end) {
         const uint8_t *p = start + 257, *stop = end - 255;     /* p + 255 is the end of the block */
     #if defined(__SSE2__)
