@@ -28,7 +28,7 @@ from layers import MIB, Layer, build_layers
 WORK = Path(__file__).parent / "work"
 TAG = "demo"
 LEAST_BYTES = 150 * 10**6       # of tar over all layers; a smaller machine cannot show what this is about
-LAYER_BYTES = 100 * MIB         # wanted in each of the three large layers
+LAYER_BYTES = 100 * MIB         # wanted in each of the three large layers on average
 
 OCI = "application/vnd.oci.image."
 MANIFEST, INDEX, CONFIG = OCI + "manifest.v1+json", OCI + "index.v1+json", OCI + "config.v1+json"

@@ -204,7 +204,9 @@ def build_layers(blobs: Path, layer_bytes: int) -> tuple[list[Layer], Layer]:
     machine = MachineFiles()
     compress = "pigz" if shutil.which("pigz") else "zlib"
 
-    def large(what: str, tar_format: int, compress: str, first: list[str]) -> tuple[Layer, list[tarfile.TarInfo]]:
+    def large(
+        what: str, tar_format: int, compress: str, first: list[str], wanted_bytes: int
+    ) -> tuple[Layer, list[tarfile.TarInfo]]:
         writer = LayerWriter(blobs, what, compress)
         with open_tar(writer, tar_format) as tar:
             if tar_format == tarfile.GNU_FORMAT:
@@ -212,13 +214,15 @@ def build_layers(blobs: Path, layer_bytes: int) -> tuple[list[Layer], Layer]:
                 add(tar, "var/lib/demo/link", type=tarfile.SYMTYPE, linkname="gnu-long-target-" * 10)
                 add(tar, "opt/demo/old", b"hidden by the opaque whiteout of the application layer\n")
                 add(tar, "var/lib/demo/big-uid", b"base-256 uid\n", uid=3_000_000)
-            machine.add(tar, first + SYSTEM_DIRS + RUNTIME_DIRS + DATA_DIRS, layer_bytes)
+            machine.add(tar, first + SYSTEM_DIRS + RUNTIME_DIRS + DATA_DIRS, wanted_bytes)
             members = tar.getmembers()
         return writer.store(), members
 
-    system, members = large("system", tarfile.PAX_FORMAT, "zlib", SYSTEM_DIRS)
-    runtime, _ = large("runtime", tarfile.GNU_FORMAT, "zlib", RUNTIME_DIRS)
-    data, _ = large("data", tarfile.PAX_FORMAT, compress, DATA_DIRS)
+    # The layer with the system's programs and libraries is the largest one, as in most images.
+    small = layer_bytes * 7 // 10
+    system, members = large("system", tarfile.PAX_FORMAT, "zlib", SYSTEM_DIRS, 3 * layer_bytes - 2 * small)
+    runtime, _ = large("runtime", tarfile.GNU_FORMAT, "zlib", RUNTIME_DIRS, small)
+    data, _ = large("data", tarfile.PAX_FORMAT, compress, DATA_DIRS, small)
     writer = LayerWriter(blobs, "app")
     with open_tar(writer, tarfile.PAX_FORMAT) as tar:
         add_app(tar, members)
