@@ -22,6 +22,7 @@ KERNELS: dict[str, list[str]] = {
     "inflate_plain": [],
     "gzip_stream": [],
     "find_joint": ["-O3"],
+    "window_use": ["-O3"],
     "gzip_layer": [],
     "gzip_chunk": [],
     "layer_scan": [],

@@ -13,22 +13,22 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
 from accel_core.crc32 cimport crc32_combine
-from accel_core.entries cimport EntryRow
+from accel_core.entries cimport EntryRow, EntryTable, PaxRow
 from accel_core.gzip_layer cimport GzipLayer, Point, is_better
 from accel_core.gzip_stream cimport BETWEEN, IN_DEFLATE
 from accel_core.inflate cimport AT_HEADER, WINDOW
 from accel_core.status cimport END, LIMIT, OK, Status
+from accel_core.tar_scan cimport TarScanner
+from accel_core.window_use cimport WindowUse
 from accel_core.tar_header cimport BLOCK_BYTES, checksum_fits, find_ustar, sum_bytes
-
-from accel_core.errors import AccelError
 
 cdef enum:
     UNKNOWN_FILE = -1       # cut size of a boundary in the file the chunk began in
     MAX_LEAD = 65536        # output kept in front of the first header
 
 
-class OutOfStep(AccelError):
-    """Joining went wrong half-way: only a scan from the start can help. Never leaves the package."""
+cdef inline EntryRow *last_row(EntryTable table):
+    return &table.rows[table.n_rows - 1]
 
 
 cdef class GzipChunk(GzipLayer):
@@ -53,7 +53,10 @@ cdef class GzipChunk(GzipLayer):
     cdef Point other                # the best of its zone behind the first header
     cdef uint8_t *other_window
     cdef bint has_other
-    # of the last join: bytes of `lead` the tar scanner has seen, rows of `right` it has of its own
+    # of the last join: the tar scanner that has seen bytes of `lead` (None: not needed), how many, and rows of `right`
+    # that it has of its own
+    cdef Py_ssize_t n_told          # checkpoints that `news` has told of
+    cdef TarScanner ahead
     cdef int64_t fed
     cdef Py_ssize_t own_rows
 
@@ -120,6 +123,13 @@ cdef class GzipChunk(GzipLayer):
         if status != OK:
             raise self.error(status)
         return False
+
+    def news(self):
+        """``(comp_offset, bits)`` of the checkpoints placed since the last call, and the compressed offset before which
+        no further one will be."""
+        cdef Py_ssize_t first = self.n_told
+        self.n_told = self.n_points
+        return self.cuts(first), self.decided()
 
     def end(self):
         """The stream ends here."""
@@ -208,19 +218,23 @@ cdef class GzipChunk(GzipLayer):
     def absorb(self, GzipChunk right):
         """Take over the results of ``right`` if it continues exactly here. False, and nothing changed, if not.
 
-        Raises OutOfStep if the tar members do not fit after all; LimitError if both are too large together.
+        Raises LimitError if both are too large together.
         """
         cdef int64_t total = self.chunk_pos
         if self.n_points == 0 or not self.stands_at_joint(right) or not self.zones_fit(right):
             return False
         if total + right.chunk_pos > self.max_uncomp:
             raise self.error(LIMIT)
-        if not self.tar_fits(right):
+        if not self.room_for(right) or not self.tar_fits(right):
             return False
+        if self.ahead is not None:
+            self.tar.adopt(self.ahead, 0, 0)
+            self.ahead = None
         self.settle(right)
         self.take_points(right)
         self.take_tar(right)
         self.take_stream(right)
+        self.n_told = self.n_points
         return True
 
     cdef bint stands_at_joint(self, GzipChunk right):
@@ -264,14 +278,24 @@ cdef class GzipChunk(GzipLayer):
             return not right.forced_first and right.last_against_first - last <= limit
         return True
 
+    cdef bint room_for(self, GzipChunk right):
+        """The table stays below its limits; if it may not, one scan from the left says so better."""
+        cdef EntryTable table = right.entries
+        return (
+            self.entries.n_rows + table.n_rows < self.tar.max_entries
+            and self.entries.n_arena + table.n_arena
+            + (self.entries.n_pax + table.n_pax) * <Py_ssize_t>sizeof(PaxRow) < self.tar.max_string_bytes
+        )
+
     cdef bint zone_was_over(self):
         return ((self.joint_bit + 7) >> 3) >= self.first_zone * self.grid + self.zone_half
 
     cdef bint tar_fits(self, GzipChunk right):
         """The first header ``right`` found is where the next member begins, and its boundaries before that lie in one
-        file. May feed the scanner the bytes up to that header; if they then do not fit, OutOfStep."""
+        file."""
         cdef int64_t data_left = self.tar.skip - self.tar.padding
         self.fed = self.own_rows = 0
+        self.ahead = None
         if self.tar.status != OK:
             return False
         if self.tar.skip and self.tar.between_members():
@@ -282,43 +306,44 @@ cdef class GzipChunk(GzipLayer):
             return False
         if self.tar.skip == 0 and self.tar.between_members() and right.header_pos == 0:
             return True
+        self.ahead = self.tar.fork()
         return self.feed_lead(right)
 
     cdef bint feed_lead(self, GzipChunk right):
-        """The joint lies in headers: only the first bytes of ``right`` can tell. Sets ``fed`` and ``own_rows``."""
+        """The joint lies in headers: only the first bytes of ``right`` can tell. Sets ``fed`` and ``own_rows``, and
+        leaves ``ahead`` where the first header of ``right`` is."""
         cdef int64_t total = self.chunk_pos
         cdef int64_t header = right.header_pos if right.header_pos >= 0 else right.chunk_pos
+        cdef TarScanner ahead = self.ahead
         cdef EntryRow *row
+        cdef int64_t data_offset = 0, data_end = 0
         self.fed = min(header, right.n_lead)
-        if self.tar.scan(right.lead, <Py_ssize_t>self.fed) != OK:
-            raise OutOfStep("the archive ends or breaks near a joint")
-        if self.tar.between_members() and self.entries.n_rows:
+        if ahead.scan(right.lead, <Py_ssize_t>self.fed) != OK:
+            return False
+        if ahead.between_members() and (ahead.entries.n_rows or self.entries.n_rows):
             # In the data of a member whose headers are complete now.
+            row = last_row(ahead.entries if ahead.entries.n_rows else self.entries)
+            data_offset, data_end = row.data_offset, row.data_offset + row.stored_size
             if right.first_unknown >= 0 and (
-                total + right.first_unknown < self.entries.rows[self.entries.n_rows - 1].data_offset
-                or total + right.last_unknown >= self.last_data_end()
+                total + right.first_unknown < data_offset or total + right.last_unknown >= data_end
             ):
-                raise OutOfStep("a boundary outside the file at a joint")
-            if right.header_pos < 0 and total + right.chunk_pos <= self.last_data_end():
-                return True
-            if right.header_pos >= 0 and self.tar.skip == header - self.fed:
-                return True
-        elif self.fed == right.header_pos and right.entries.n_rows and right.first_unknown < 0:
+                return False
+            if right.header_pos < 0:
+                return total + right.chunk_pos <= data_end
+            return ahead.skip == header - self.fed
+        if self.fed == right.header_pos and right.entries.n_rows and right.first_unknown < 0:
             # Special headers are pending: what `right` took for its first member's start is the end of its headers.
             row = &right.entries.rows[0]
             self.fed = row.data_offset
-            if self.fed <= right.n_lead and self.tar.scan(
+            if self.fed <= right.n_lead and ahead.scan(
                 right.lead + header, <Py_ssize_t>(self.fed - header)
-            ) == OK and self.tar.between_members() and self.entries.n_rows:
+            ) == OK and ahead.between_members() and ahead.entries.n_rows:
                 self.own_rows = 1
-                if (self.entries.rows[self.entries.n_rows - 1].data_offset == total + row.data_offset
-                        and self.last_data_end() == total + row.data_offset + row.stored_size):
-                    return True
-        raise OutOfStep("tar members do not meet at a joint")
-
-    cdef int64_t last_data_end(self):
-        cdef EntryRow *row = &self.entries.rows[self.entries.n_rows - 1]
-        return row.data_offset + row.stored_size
+                data_offset = total + row.data_offset
+                data_end = data_offset + row.stored_size
+                row = last_row(ahead.entries)
+                return row.data_offset == data_offset and row.data_offset + row.stored_size == data_end
+        return False
 
     cdef void settle(self, GzipChunk right):
         """Make the choices that ``right`` left open: the other candidate, and the zone both share."""
@@ -414,6 +439,12 @@ cdef class GzipChunk(GzipLayer):
         return 0
 
     # --- results -------------------------------------------------------------------------------------------------
+
+    def sparsify(self, Py_ssize_t i, WindowUse use, comp):
+        """Make the window of checkpoint ``i`` sparse; ``comp`` is as for ``WindowUse.sparsify``."""
+        if not 0 <= i < self.n_points:
+            raise IndexError(f"no checkpoint {i}")
+        use.use(comp, self.points[i].bits, self.windows.data + i * WINDOW)
 
     def result(self):
         """``(checkpoints, entries, archive size, uncompressed size, members, trailing bytes)`` after ``end``."""

@@ -3,15 +3,21 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from typing import Literal, Protocol
 
 from typing_extensions import Buffer
 
+from accel_core.chunk_plan import ReadAt
 from accel_core.errors import FormatError, LimitError, TruncatedError
+from accel_core.gzip_chunk import GzipChunk
 from accel_core.layer_index import LayerIndex
 from accel_core.layer_scan import DEFAULT_SPAN_BYTES, LayerScanner
-from accel_core.parallel_scan import MIN_CHUNK_BYTES, ReadAt, scan_parallel
+from accel_core.parallel_scan import MIN_CHUNK_BYTES, ScanJob, Spans, scan_parallel
+from accel_core.window_use import WINDOW_USE_BYTES, WindowUse
 
 PIECE_BYTES = 1 << 20
 
@@ -34,6 +40,7 @@ def index(
     placement: Literal["adaptive", "soci"] = "adaptive",
     digest: bool = True,
     span_digests: bool = True,
+    sparse_windows: bool = False,
     diff_id: bool = False,
     max_uncomp_bytes: int | None = None,
     threads: int = 1,
@@ -63,6 +70,7 @@ def index(
                         span_bytes=span_bytes,
                         digest=digest,
                         span_digests=span_digests,
+                        sparse_windows=sparse_windows,
                         max_uncomp_bytes=max_uncomp_bytes,
                         on_bytes=on_bytes,
                     )
@@ -72,6 +80,7 @@ def index(
             placement=placement,
             digest=digest,
             span_digests=span_digests,
+            sparse_windows=sparse_windows,
             diff_id=diff_id,
             max_uncomp_bytes=max_uncomp_bytes,
         )
@@ -90,46 +99,64 @@ def index_parallel(
     comp_size: int,
     *,
     threads: int,
+    pool: Executor | None = None,
     span_bytes: int = DEFAULT_SPAN_BYTES,
     digest: bool = True,
     span_digests: bool = True,
+    sparse_windows: bool = False,
     max_uncomp_bytes: int | None = None,
     on_bytes: Callable[[int], object] | None = None,
 ) -> LayerIndex:
     """The index of a gzip layer of ``comp_size`` bytes that ``read_at(offset, n_bytes)`` gives, made by ``threads``.
 
-    ``read_at`` and ``on_bytes`` are called from any thread. Same result and errors as ``index``.
+    ``read_at`` and ``on_bytes`` are called from any thread. ``pool`` lends the threads; several layers may share it,
+    and the one that asked first is served first. Same result and errors as ``index``.
     """
-    with ThreadPoolExecutor(threads, thread_name_prefix="accel-hash") as pool:
-        blob_digest = pool.submit(_digest_of, read_at, 0, comp_size) if digest else None
-        scan = scan_parallel(
-            read_at,
-            comp_size,
-            threads=threads,
-            span_bytes=span_bytes,
-            max_uncomp_bytes=max_uncomp_bytes,
-            on_bytes=on_bytes,
-        )
-        checkpoints, entries, archive_size, uncomp_size, members, trailing_bytes = scan.result()
-        spans = zip(
-            [checkpoints.span_start(i) for i in range(len(checkpoints))],
-            [*checkpoints.comp_offset[1:], comp_size],
-            strict=True,
-        )
-        digests = tuple(pool.map(lambda span: _digest_of(read_at, *span), spans)) if span_digests else ()
-        return LayerIndex(
-            compression="gzip",
-            comp_size=comp_size,
-            uncomp_size=uncomp_size,
-            archive_size=archive_size,
-            span_bytes=span_bytes,
-            checkpoints=checkpoints,
-            span_digests=digests,
-            entries=entries,
-            digest=blob_digest.result() if blob_digest is not None else None,
-            members=members,
-            trailing_bytes=trailing_bytes,
-        )
+    job = ScanJob(read_at, comp_size, span_bytes, span_digests, max_uncomp_bytes, on_bytes)
+    with nullcontext(pool) if pool is not None else ThreadPoolExecutor(threads, "accel-index") as lent:
+        blob_digest = lent.submit(_digest_of, read_at, 0, comp_size) if digest else None
+        try:
+            scan, digests = scan_parallel(job, threads=threads, pool=lent)
+            checkpoints, entries, archive_size, uncomp_size, members, trailing_bytes = scan.result()
+            index = LayerIndex(
+                compression="gzip",
+                comp_size=comp_size,
+                uncomp_size=uncomp_size,
+                archive_size=archive_size,
+                span_bytes=span_bytes,
+                checkpoints=checkpoints,
+                span_digests=(),
+                entries=entries,
+                digest=blob_digest.result() if blob_digest is not None else None,
+                members=members,
+                trailing_bytes=trailing_bytes,
+            )
+            spans = range(len(checkpoints))
+            if sparse_windows:
+                shares = [spans[first::threads] for first in range(threads)]
+                list(lent.map(partial(_sparsify, read_at, scan, index), shares))
+            if span_digests:
+                # Only those are left that reach over a joint.
+                index = replace(
+                    index, span_digests=tuple(_span_digest(read_at, index, digests, span) for span in spans)
+                )
+            return index
+        finally:
+            if blob_digest is not None:
+                blob_digest.cancel()
+
+
+def _sparsify(read_at: ReadAt, scan: GzipChunk, index: LayerIndex, spans: Iterable[int]) -> None:
+    use = WindowUse()
+    for span in spans:
+        start = index.checkpoints.span_start(span)
+        n_bytes = min(WINDOW_USE_BYTES, index.comp_size - start)
+        scan.sparsify(span, use, read_at(start, n_bytes))
+
+
+def _span_digest(read_at: ReadAt, index: LayerIndex, known: Spans, span: int) -> str:
+    start, end = index.span_comp(span)
+    return known.get((start, end)) or _digest_of(read_at, start, end)
 
 
 def _digest_of(read_at: ReadAt, start: int, end: int) -> str:

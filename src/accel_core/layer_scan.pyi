@@ -19,6 +19,7 @@ class LayerScanner:
         placement: Literal["adaptive", "soci"] = "adaptive",
         digest: bool = True,
         span_digests: bool = True,
+        sparse_windows: bool = False,
         diff_id: bool = False,
         max_uncomp_bytes: int | None = None,
         sink: Callable[[memoryview], object] | None = None,

@@ -6,11 +6,14 @@ from libc.stdint cimport int64_t, uint8_t
 
 from accel_core.gzip_layer cimport GzipLayer
 from accel_core.gzip_stream cimport GzipStream
+from accel_core.inflate cimport WINDOW
 from accel_core.status cimport END, NO_MEMORY, OK, Status
 from accel_core.tar_scan cimport TarScanner
+from accel_core.window_use cimport USE_BYTES, WindowUse
 
 from accel_core.checkpoints import Checkpoints
 from accel_core.errors import LimitError, TruncatedError, UnsupportedError
+from accel_core.held_bytes import HeldBytes
 from accel_core.layer_index import LayerIndex
 from accel_core.span_hash import SpanHasher
 
@@ -31,6 +34,7 @@ cdef class LayerScanner:
     ``placement``         "adaptive" or "soci" (see ``gzip_layer``)
     ``digest``            False leaves out the SHA-256 of the blob (for callers that verify it anyway)
     ``span_digests``      False leaves out those of the spans
+    ``sparse_windows``    zero the bytes of windows that nothing refers to
     ``diff_id``           also compute the SHA-256 of the uncompressed bytes
     ``max_uncomp_bytes``  LimitError when the layer inflates to more
     ``sink``              called with each piece of uncompressed bytes (a view that is only valid during the call)
@@ -44,11 +48,13 @@ cdef class LayerScanner:
     cdef bytes head                 # first bytes, until the compression is known
     cdef int64_t span_bytes, max_uncomp, comp_size
     cdef Py_ssize_t n_cuts
+    cdef Py_ssize_t n_sparse        # checkpoints whose windows are sparse already
+    cdef WindowUse window_use
     cdef bint zran, finished
-    cdef object sink, layer_hash, diff_hash, span_hasher
+    cdef object sink, layer_hash, diff_hash, span_hasher, held
 
     def __init__(self, *, compression="auto", span_bytes=DEFAULT_SPAN_BYTES, placement="adaptive", digest=True,
-                 span_digests=True, diff_id=False, max_uncomp_bytes=None, sink=None):
+                 span_digests=True, sparse_windows=False, diff_id=False, max_uncomp_bytes=None, sink=None):
         if compression not in ("auto", "gzip", "tar"):
             raise ValueError(f"compression is auto, gzip or tar, not {compression!r}")
         if placement not in ("adaptive", "soci"):
@@ -59,7 +65,9 @@ cdef class LayerScanner:
         self.max_uncomp = (1 << 62) if max_uncomp_bytes is None else max_uncomp_bytes
         self.zran = placement == "soci"
         self.layer_hash = hashlib.sha256() if digest else None
-        self.span_hasher = SpanHasher() if span_digests else None
+        self.held = HeldBytes() if span_digests or sparse_windows else None
+        self.span_hasher = SpanHasher(self.held) if span_digests else None
+        self.window_use = WindowUse() if sparse_windows else None
         self.diff_hash = hashlib.sha256() if diff_id else None
         self.sink = self.join_sinks(sink)
         self.head = b""
@@ -83,6 +91,7 @@ cdef class LayerScanner:
         self.compression = compression
         if compression == "tar":
             self.tar = TarScanner()
+            self.held = self.held if self.span_hasher is not None else None     # there are no windows
             return 0
         gzip = self.gzip = GzipLayer()
         gzip.set_span(self.span_bytes)
@@ -114,21 +123,43 @@ cdef class LayerScanner:
         self.comp_size += n
         if self.layer_hash is not None:
             self.layer_hash.update(view)
+        if self.held is not None:
+            self.held.add(data if type(data) is memoryview else memoryview(data))
         if self.compression == "tar":
             return self.scan_tar(view, p, n)
         with nogil:
             status = self.gzip.push(p, n)
         if status != OK:
             raise self.gzip.error(status)
-        if self.span_hasher is not None:
-            self.hash_spans(view, self.gzip.decided())
+        if self.held is not None:
+            self.look_back(self.gzip.decided())
         return 0
 
-    cdef int hash_spans(self, view, int64_t decided) except -1:
-        cuts = self.gzip.cuts(self.n_cuts)
-        self.n_cuts += len(cuts)
-        self.span_hasher.update(view, cuts, decided)
+    cdef int look_back(self, int64_t decided) except -1:
+        """What can be said of the bytes held, now that no further span starts before ``decided``."""
+        cdef int64_t needed = decided
+        if self.span_hasher is not None:
+            cuts = self.gzip.cuts(self.n_cuts)
+            self.n_cuts += len(cuts)
+            needed = self.span_hasher.update(cuts, decided)
+        if self.window_use is not None:
+            needed = min(needed, self.sparsify())
+        self.held.settle(needed)
         return 0
+
+    cdef int64_t sparsify(self) except -1:
+        """Make the windows sparse whose USE_BYTES have been seen; the offset from which bytes are needed for others."""
+        cdef int64_t start, end
+        cdef Py_ssize_t i
+        for i in range(self.n_sparse, self.gzip.n_points):
+            start = self.gzip.points[i].comp - (1 if self.gzip.points[i].bits else 0)
+            end = start + USE_BYTES
+            if end > self.held.end and not self.finished:
+                return start
+            comp = b"".join(self.held.views(start, end))
+            self.window_use.use(comp, self.gzip.points[i].bits, self.gzip.windows.data + i * WINDOW)
+            self.n_sparse = i + 1
+        return <int64_t>1 << 62
 
     cdef int scan_tar(self, const uint8_t[::1] view, const uint8_t *p, Py_ssize_t n) except -1:
         cdef Status status
@@ -145,7 +176,7 @@ cdef class LayerScanner:
             while self.n_cuts * self.span_bytes < self.comp_size:
                 cuts.append((self.n_cuts * self.span_bytes, 0))
                 self.n_cuts += 1
-            self.span_hasher.update(view, cuts, self.comp_size)
+            self.held.settle(self.span_hasher.update(cuts, self.comp_size))
         return 0
 
     def finish(self):
@@ -168,8 +199,8 @@ cdef class LayerScanner:
                 raise self.gzip.error(status)
             if self.gzip.has_best and not self.gzip.commit_best():
                 raise MemoryError()
-            if self.span_hasher is not None:
-                self.hash_spans(b"", self.comp_size)
+            if self.held is not None:
+                self.look_back(self.comp_size)
             checkpoints = self.gzip.checkpoints()
             tar = self.gzip.tar
         else:

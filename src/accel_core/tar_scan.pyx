@@ -16,7 +16,7 @@ and GNU special headers.
 
 cimport cython
 from libc.stdint cimport INT64_MAX, UINT32_MAX, int64_t, uint8_t, uint32_t
-from libc.stdlib cimport free, qsort, realloc
+from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from accel_core.entries cimport (
@@ -74,6 +74,17 @@ cdef inline bint is_known(uint8_t typeflag) noexcept nogil:
 
 cdef inline int64_t padding_of(int64_t size) noexcept nogil:
     return -size & (BLOCK_BYTES - 1)
+
+
+cdef int copy_body(const Body *source, Body *target) except -1:
+    if source.cap:
+        target.p = <uint8_t *>malloc(source.cap)
+        if target.p is NULL:
+            raise MemoryError()
+        memcpy(target.p, source.p, source.n)
+    target.n = source.n
+    target.cap = source.cap
+    return 0
 
 
 cdef inline bint replaces(const PaxRecord *later, const PaxRecord *earlier) noexcept nogil:
@@ -237,6 +248,28 @@ cdef class TarScanner:
         self.records, self.n_records, self.cap_records = other.records, other.n_records, other.cap_records
         other.records, other.n_records, other.cap_records = records, 0, cap_records
         return 0
+
+    cdef TarScanner fork(self):
+        cdef TarScanner other = TarScanner(
+            max_entries=self.max_entries - self.entries.n_rows, max_string_bytes=self.max_string_bytes)
+        other.position = self.position
+        other.status = self.status
+        other.awaited = self.awaited
+        other.skip = self.skip
+        other.padding = self.padding
+        other.n_block = self.n_block
+        memcpy(other.block, self.block, BLOCK_BYTES)
+        memcpy(other.kept, self.kept, BLOCK_BYTES)
+        other.member_offset = self.member_offset
+        other.n_sparse_blocks = self.n_sparse_blocks
+        other.special = self.special
+        other.body_left = self.body_left
+        copy_body(&self.pax, &other.pax)
+        copy_body(&self.longname, &other.longname)
+        copy_body(&self.longlink, &other.longlink)
+        if self.n_records:
+            other.parse_records()
+        return other
 
     cdef void fail(self, int status, const char *what, int64_t where) noexcept nogil:
         self.status = status

@@ -12,9 +12,10 @@ import pytest
 
 from accel_core import FormatError, LimitError, index
 from accel_core.find_joint import find_joint
+from accel_core.gzip_chunk import GzipChunk
 from accel_core.indexing import index_parallel
 from accel_core.layer_index import LayerIndex
-from accel_core.parallel_scan import scan_parallel
+from accel_core.parallel_scan import ScanJob, scan_in_chunks, scan_parallel
 from accel_core.ztoc import encode
 
 SPAN = 128 << 10
@@ -87,14 +88,23 @@ LAYERS = {
 }
 
 
+def in_chunks(blob: bytes, n_chunks: int, **options: int) -> tuple[object, ...]:
+    return facts_of(scan_in_chunks(job_of(blob, **options), n_chunks=n_chunks, min_chunk_bytes=CHUNK)[0])
+
+
 def parallel(blob: bytes, threads: int, **options: int) -> tuple[object, ...]:
+    return facts_of(scan_parallel(job_of(blob, **options), threads=threads, min_chunk_bytes=CHUNK)[0])
+
+
+def job_of(blob: bytes, **options: int) -> ScanJob:
     def read_at(offset: int, n_bytes: int) -> bytes:
         return blob[offset : offset + n_bytes]
 
-    options = {"span_bytes": SPAN, "min_chunk_bytes": CHUNK, **options}
-    checkpoints, entries, archive_size, size, n_members, trailing = scan_parallel(
-        read_at, len(blob), threads=threads, **options
-    ).result()
+    return ScanJob(read_at, len(blob), SPAN, **options)  # type: ignore[arg-type]
+
+
+def facts_of(scan: GzipChunk) -> tuple[object, ...]:
+    checkpoints, entries, archive_size, size, n_members, trailing = scan.result()
     return (
         checkpoints.comp_offset, checkpoints.uncomp_offset, checkpoints.bits, bytes(checkpoints.windows),
         list(entries), archive_size, size, n_members, trailing,
@@ -117,11 +127,12 @@ def test_chunks_say_what_one_scan_says(name: str, encoder: str) -> None:
         wanted = facts(index([blob], span_bytes=SPAN, digest=False, span_digests=False))
     except FormatError as error:        # "gzip in gzip" is no tar
         with pytest.raises(FormatError) as other:
-            parallel(blob, 3)
+            in_chunks(blob, 3)
         assert (other.value.what, other.value.uncomp_offset) == (error.what, error.uncomp_offset)
         return
-    for threads in (1, 2, 9):
-        assert parallel(blob, threads) == wanted, threads
+    for n_chunks in (1, 2, 9):
+        assert in_chunks(blob, n_chunks) == wanted, n_chunks
+    assert parallel(blob, 3) == wanted
 
 
 def test_joints_are_found_and_used() -> None:
@@ -144,17 +155,17 @@ def test_a_corrupt_chunk_is_the_error_of_one_scan() -> None:
         with pytest.raises(FormatError) as one:
             index([bytes(bad)], span_bytes=SPAN)
         with pytest.raises(FormatError) as other:
-            parallel(bytes(bad), 4)
+            in_chunks(bytes(bad), 4)
         assert (other.value.what, other.value.comp_offset) == (one.value.what, one.value.comp_offset)
 
 
 def test_a_cut_stream_and_a_bomb_are_errors() -> None:
     blob = gzip.compress(SMALL_FILES, 6)
     with pytest.raises(FormatError):
-        parallel(blob[:-20], 3)
+        in_chunks(blob[:-20], 3)
     with pytest.raises(LimitError):
-        parallel(blob, 3, max_uncomp_bytes=len(SMALL_FILES) - 1)
-    assert parallel(blob, 3, max_uncomp_bytes=len(SMALL_FILES))[6] == len(SMALL_FILES)
+        in_chunks(blob, 3, max_uncomp_bytes=len(SMALL_FILES) - 1)
+    assert in_chunks(blob, 3, max_uncomp_bytes=len(SMALL_FILES))[6] == len(SMALL_FILES)
 
 
 def test_what_on_bytes_raises_stops_all_threads() -> None:
@@ -165,8 +176,8 @@ def test_what_on_bytes_raises_stops_all_threads() -> None:
 
     with pytest.raises(KeyError):
         scan_parallel(
-            lambda at, n: blob[at : at + n], len(blob), threads=2, span_bytes=SPAN, min_chunk_bytes=CHUNK,
-            on_bytes=on_bytes,
+            ScanJob(lambda at, n: blob[at : at + n], len(blob), SPAN, on_bytes=on_bytes),
+            threads=2, min_chunk_bytes=CHUNK,
         )
 
 

@@ -1,0 +1,156 @@
+"""Who scans what of one gzip stream: work is taken where most of it is left.
+
+The first thread begins at the start of the blob and would go on to its end. The next ones begin at equal distances, at
+joints (``find_joint``) that they look for first. Whoever has nothing left to do takes the second half of the largest
+stretch that is left to another: so all end together, however fast each of them was and whether they began together or
+not, and few joints are needed.
+
+::
+
+    start                                                     end
+    |== 1 ==>...............................................|      one thread
+    |== 1 =====>.............|== 2 ==>......................|      another has come
+    |== 1 =================>.|== 2 ===========>..|== 1 =>...|      the first one was faster
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from accel_core.find_joint import find_joint
+from accel_core.gzip_chunk import GzipChunk
+
+ReadAt = Callable[[int, int], bytes]
+Joint = tuple[int, bytes | None]
+
+JOINT_BYTES = 4 << 20           # compressed bytes in which a joint is looked for: 1 in 1000 has none, in real layers
+MAX_FRUITLESS = 3               # after as many searches in vain, one after the other, nobody looks any more
+NO_STOP = (1 << 63) - 1
+
+
+class Chunk:
+    """From ``joint`` (None: the start of the stream) to the bit ``stop`` (NO_STOP: its end)."""
+
+    def __init__(self, end: int, stop: int) -> None:
+        self.joint: Joint | None = None
+        self.stop = stop
+        self.end = end                  # byte where it ends or, while the next chunk looks for its joint, is going to
+        self.read_to = 0                # bytes before this are being scanned, or have been
+        self.taken = False              # somebody looks for its joint, or scans it
+        self.begun = False              # it is being scanned, or has been: the chunk before must stop at its joint
+        self.next: Chunk | None = None
+        self.previous: Chunk | None = None
+        self.scan: Future[GzipChunk] = Future()
+
+
+class ChunkPlan:
+    """The chunks of a blob of ``comp_size`` bytes, in the order of the stream. For any number of threads."""
+
+    def __init__(self, read_at: ReadAt, comp_size: int, *, threads: int, min_chunk_bytes: int) -> None:
+        self._read_at = read_at
+        self._min_chunk_bytes = min_chunk_bytes
+        self._lock = threading.Lock()
+        self._closed = False
+        self._fruitless = 0
+        self.first = Chunk(comp_size, NO_STOP)
+        n_chunks = max(1, min(threads, comp_size // min_chunk_bytes))
+        for number in range(n_chunks - 1, 0, -1):
+            self._insert_behind(self.first, comp_size * number // n_chunks)
+
+    def take(self) -> Chunk | None:
+        """A chunk to scan; None when nothing is left that is worth sharing."""
+        while (chunk := self._offered()) is not None:
+            if chunk is self.first:
+                return chunk
+            joint = self._find_joint(chunk)
+            with self._lock:
+                if joint is not None and self._begin(chunk, joint):
+                    self._fruitless = 0
+                    return chunk
+                self._unlink(chunk)
+                self._fruitless += 1
+        return None
+
+    def read_on(self, chunk: Chunk, upto: int) -> int:
+        """The bit where to stop, for the thread that is going to scan the bytes of ``chunk`` before ``upto``."""
+        with self._lock:
+            chunk.read_to = upto
+            return chunk.stop
+
+    def after(self, chunk: Chunk) -> Chunk | None:
+        """The chunk that follows ``chunk``, which has been scanned; None at the end of the stream."""
+        with self._lock:
+            following = chunk.next
+            while following is not None and not following.begun:
+                following = following.next
+            return following
+
+    def give_up(self, chunk: Chunk) -> None:
+        """Nobody shall help with ``chunk``: it cannot be scanned."""
+        with self._lock:
+            chunk.read_to = chunk.end
+
+    def close(self) -> None:
+        """Share no more."""
+        with self._lock:
+            self._closed = True
+
+    def _offered(self) -> Chunk | None:
+        """The first chunk that nobody has taken, or else half of the largest stretch left."""
+        with self._lock:
+            largest, most = None, 2 * self._min_chunk_bytes - 1
+            chunk: Chunk | None = self.first
+            while chunk is not None and not self._closed and self._fruitless < MAX_FRUITLESS:
+                if not chunk.taken:
+                    chunk.taken = True
+                    chunk.begun = chunk is self.first
+                    return chunk
+                left = chunk.end - chunk.read_to
+                if chunk.begun and left > most:
+                    largest, most = chunk, left
+                chunk = chunk.next
+            if chunk is not None or largest is None:
+                return None
+            new = self._insert_behind(largest, largest.end - most // 2)
+            new.taken = True
+            return new
+
+    def _insert_behind(self, chunk: Chunk, at: int) -> Chunk:
+        new = Chunk(chunk.end, chunk.stop)
+        new.read_to = chunk.end = at
+        new.previous, new.next = chunk, chunk.next
+        if chunk.next is not None:
+            chunk.next.previous = new
+        chunk.next = new
+        return new
+
+    def _find_joint(self, chunk: Chunk) -> Joint | None:
+        start = chunk.read_to
+        joint = find_joint(self._read_at(start, min(JOINT_BYTES, chunk.end - start)), 0, JOINT_BYTES)
+        return None if joint is None else (8 * start + joint[0], joint[1])
+
+    def _begin(self, chunk: Chunk, joint: Joint) -> bool:
+        """Let the chunks before stop at the joint; False if it is too late for that, or too near to the end."""
+        stopping = []
+        before = chunk.previous
+        while before is not None:
+            stopping.append(before)
+            if before.begun:
+                break
+            before = before.previous
+        at = joint[0] >> 3
+        if joint[0] >= chunk.stop or chunk.end - at < self._min_chunk_bytes // 2 or stopping[-1].read_to > at:
+            return False
+        for before in stopping:
+            before.stop = joint[0]
+        chunk.begun = True
+        chunk.joint = joint
+        chunk.read_to = at
+        return True
+
+    def _unlink(self, chunk: Chunk) -> None:
+        before = chunk.previous
+        assert before is not None
+        before.end, before.next = chunk.end, chunk.next
+        if chunk.next is not None:
+            chunk.next.previous = before
