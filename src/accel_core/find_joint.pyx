@@ -3,43 +3,63 @@
 A joint is either the start of a gzip member, or a deflate block boundary whose 32 KiB of history are known although the
 decoder started blind: it starts at something that looks like a block header, writes 16-bit symbols in which a value
 from 0x8000 on stands for "byte i of the unknown window", and waits until no such marker is left in the last 32 KiB.
-(The two-stage idea is that of pugz and rapidgzip; here only a window is wanted, so nothing is kept or resolved.)
+(The two-stage idea is that of pugz and rapidgzip.) What was decoded before the joint is kept as a ``Prefix``: whoever
+knows the window gets the bytes from it much faster than from the compressed data.
 
-Whether a joint is real is not decided here. A decoder that comes from the left and stops at exactly this bit with
-exactly this window proves it; until then everything built on a joint is speculation.
+Whether a joint is real is not decided here. A decoder that comes from the left and stops at exactly the bit where a
+prefix (or the member) begins proves it; until then everything built on a joint is speculation.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memmove
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
 
 from accel_core.inflate cimport (
-    DIST_BITS, ENTRY_END, ENTRY_LITERAL, ENTRY_RARE, ENTRY_SUBTABLE, HEADER_BYTES, WINDOW, Inflater, inflate_init,
-    likely, load64, load_fixed, read_dynamic_header, unlikely,
+    DIST_BITS, ENTRY_END, ENTRY_LITERAL, ENTRY_RARE, ENTRY_SUBTABLE, HEADER_BYTES, WINDOW, BlockMark, Inflater,
+    inflate_init, likely, load64, load_fixed, read_dynamic_header, unlikely,
 )
-from accel_core.status cimport CORRUPT, LIMIT, NEED_INPUT, OK, Status
+from accel_core.status cimport CORRUPT, LIMIT, NEED_INPUT, NO_MEMORY, OK, Status
 
 cdef enum:
-    SYMBOLS = 131072        # 16-bit symbols decoded between two moves of the window
     SLACK = 320
     MARKER = 0x8000
     # What looks like a header inside a stored block (a compressed file in the layer) falls apart at the stored block's
     # end, at most 64 KiB on: a joint this far from where decoding began has outlived that.
     TRUST_BYTES = 81920
-    # Half of all starts are known after 1 MiB of output, the others take 6 MiB more on average: it is cheaper to give up
-    # there and start again. (Measured on the big layer of the bench: 8.0 ms a joint without this limit, GIVEUP ms with.)
-    PATIENCE = 1048576
     MEMBER_HEADER = 10
+
+
+cdef class Prefix:
+    """What was decoded blindly in front of a joint: symbols, and the block boundaries among them."""
+
+    def __dealloc__(self):
+        free(self.window)
+        free(self.marks)
+
+    cdef bint add_mark(self, int64_t bit_pos, int64_t out_pos) noexcept nogil:
+        cdef BlockMark *grown
+        cdef Py_ssize_t cap
+        if self.n_marks == self.cap_marks:
+            cap = 2 * self.cap_marks + 64
+            grown = <BlockMark *>realloc(self.marks, cap * sizeof(BlockMark))
+            if grown == NULL:
+                return False
+            self.marks = grown
+            self.cap_marks = cap
+        self.marks[self.n_marks].bit_pos = bit_pos
+        self.marks[self.n_marks].out_pos = out_pos
+        self.n_marks += 1
+        return True
 
 
 cdef struct Blind:              # a decoder that starts with an unknown window
     Inflater inf
-    uint16_t *window            # 32 Ki symbols of history, SYMBOLS of output, slack
+    uint16_t *window            # 32 Ki symbols of history, and all that is decoded
     uint16_t *out
+    uint16_t *out_stop
     const uint8_t *in_next
     uint64_t buf
     uint32_t n                  # bits in buf
-    int64_t n_out               # symbols before the current `out - window - WINDOW`
 
 
 cdef inline bint clean(const uint16_t *symbols) noexcept nogil:
@@ -51,13 +71,8 @@ cdef inline bint clean(const uint16_t *symbols) noexcept nogil:
     return any_bits < MARKER
 
 
-cdef void begin(Blind *b, const uint8_t *data, int64_t bit) noexcept nogil:
+cdef void stand_at(Blind *b, const uint8_t *data, int64_t bit) noexcept nogil:
     """Stand in front of a block header at ``bit``."""
-    cdef int i
-    for i in range(WINDOW):
-        b.window[i] = <uint16_t>(MARKER + i)
-    b.out = b.window + WINDOW
-    b.n_out = 0
     b.in_next = data + (bit >> 3)
     b.buf = load64(b.in_next) >> (bit & 7)
     b.n = 64 - <uint32_t>(bit & 7)
@@ -73,23 +88,35 @@ cdef inline void refill(Blind *b) noexcept nogil:
     b.n |= 56
 
 
-cdef inline void make_room(Blind *b) noexcept nogil:
-    cdef Py_ssize_t n = b.out - b.window - WINDOW
-    if n >= SYMBOLS:
-        memmove(b.window, b.out - WINDOW, WINDOW * sizeof(uint16_t))
-        b.out = b.window + WINDOW
-        b.n_out += n
+cdef inline void copy_symbols(uint16_t *dst, uint32_t length, uint32_t distance) noexcept nogil:
+    """``copy_match`` for 16-bit symbols; writes up to 40 symbols past its end."""
+    cdef const uint16_t *src = dst - distance
+    cdef uint16_t *end = dst + length
+    if likely(distance >= 8):
+        # Most matches are shorter than 40 symbols: five times 16 bytes without a branch.
+        while True:
+            memcpy(dst, src, 16)
+            memcpy(dst + 8, src + 8, 16)
+            memcpy(dst + 16, src + 16, 16)
+            memcpy(dst + 24, src + 24, 16)
+            memcpy(dst + 32, src + 32, 16)
+            src += 40
+            dst += 40
+            if likely(dst >= end):
+                return
+    while dst < end:
+        dst[0] = src[0]
+        dst += 1
+        src += 1
 
 
 cdef Status codes(Blind *b, const uint8_t *in_stop) noexcept nogil:
-    """The symbols of one block: the loop of ``inflate.pxd`` with 16-bit stores. OK at the block's end, LIMIT when they
-    are more than PATIENCE."""
+    """The symbols of one block: the loop of ``inflate.pxd`` with 16-bit stores. OK at its end, LIMIT at ``out_stop``."""
     cdef Inflater *s = &b.inf
     cdef const uint8_t *in_next
     cdef uint16_t *out = b.out
-    cdef uint16_t *out_stop = b.window + WINDOW + SYMBOLS
-    cdef const uint16_t *src
-    cdef uint16_t *end
+    cdef uint16_t *out_stop = b.out_stop
+    cdef uint16_t *dst
     cdef uint64_t buf, saved
     cdef uint32_t n, entry, length, distance, mask = (<uint32_t>1 << s.lit_bits) - 1
     cdef Status status = OK
@@ -103,12 +130,8 @@ cdef Status codes(Blind *b, const uint8_t *in_stop) noexcept nogil:
             status = NEED_INPUT
             break
         if unlikely(out >= out_stop):
-            b.out = out
-            make_room(b)
-            out = b.out
-            if b.n_out > PATIENCE:
-                status = LIMIT
-                break
+            status = LIMIT
+            break
         saved = buf
         buf >>= <uint8_t>entry
         n -= entry
@@ -174,19 +197,9 @@ cdef Status codes(Blind *b, const uint8_t *in_stop) noexcept nogil:
         in_next += 7
         in_next -= (n >> 3) & 7
         n |= 56
-        src = out - distance        # at most 32768 back: always inside the window
-        end = out + length
-        if likely(distance >= 8):
-            while out < end:
-                memcpy(out, src, 16)
-                out += 8
-                src += 8
-        else:
-            while out < end:
-                out[0] = src[0]
-                out += 1
-                src += 1
-        out = end
+        dst = out
+        out += length               # a match reaches at most 32768 back: always inside the window
+        copy_symbols(dst, length, distance)
     b.out = out
     b.in_next = in_next
     b.buf = buf
@@ -195,8 +208,7 @@ cdef Status codes(Blind *b, const uint8_t *in_stop) noexcept nogil:
 
 
 cdef Status stored(Blind *b, const uint8_t *in_stop) noexcept nogil:
-    cdef uint32_t length, taken
-    cdef uint32_t i
+    cdef uint32_t length, i
     b.in_next -= b.n >> 3
     b.n = 0
     b.buf = 0
@@ -206,15 +218,12 @@ cdef Status stored(Blind *b, const uint8_t *in_stop) noexcept nogil:
     b.in_next += 4
     if length > in_stop - b.in_next:
         return NEED_INPUT
-    while length:
-        make_room(b)
-        taken = <uint32_t>(b.window + WINDOW + SYMBOLS - b.out)
-        taken = length if length < taken else taken
-        for i in range(taken):
-            b.out[i] = b.in_next[i]
-        b.out += taken
-        b.in_next += taken
-        length -= taken
+    if length > b.out_stop - b.out:
+        return LIMIT
+    for i in range(length):
+        b.out[i] = b.in_next[i]
+    b.out += length
+    b.in_next += length
     return OK
 
 
@@ -243,36 +252,6 @@ cdef Status block(Blind *b, const uint8_t *in_stop, bint *final) noexcept nogil:
 cdef inline bint is_member(const uint8_t *p) noexcept nogil:
     """The start of a gzip header whose unused bits are as they should be."""
     return p[0] == 0x1F and p[1] == 0x8B and p[2] == 8 and (p[3] & 0xE0) == 0
-
-
-cdef Status decode_until_known(Blind *b, const uint8_t *data, int64_t start, const uint8_t *in_stop, int64_t *joint,
-                               bint *member) noexcept nogil:
-    """Decode blocks from bit ``start`` until a joint is reached. CORRUPT: there was no block at ``start``. LIMIT: none
-    after PATIENCE bytes; ``b.in_next`` is where to go on."""
-    cdef bint final = False
-    cdef int64_t bit
-    cdef Status status
-    begin(b, data, start)
-    while True:
-        status = block(b, in_stop, &final)
-        if status != OK:
-            return status
-        bit = (b.in_next - data) * 8 - b.n
-        if final:
-            # A member's end: the next one, behind the 8 bytes of trailer, needs no window.
-            joint[0] = ((bit + 7) >> 3) + 8
-            if in_stop - data < joint[0] + MEMBER_HEADER:
-                return NEED_INPUT
-            if not is_member(data + joint[0]):
-                return CORRUPT
-            member[0] = True
-            return OK
-        if bit - start >= TRUST_BYTES * 8 and clean(b.out - WINDOW):
-            joint[0] = bit
-            member[0] = False
-            return OK
-        if b.n_out > PATIENCE:
-            return LIMIT
 
 
 cdef inline bint precode_fits(uint64_t v, uint32_t more) noexcept nogil:
@@ -310,59 +289,143 @@ cdef int64_t next_candidate(const uint8_t *data, int64_t bit, int64_t end_bit) n
     return -1
 
 
-cdef inline void low_bytes(const uint16_t *symbols, uint8_t *window) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(WINDOW):
-        window[i] = <uint8_t>symbols[i]
+cdef class JointSearch:
+    """Looks for one joint in the bytes of a gzip stream from ``comp_offset`` on.
 
-
-def find_joint(data, Py_ssize_t start, Py_ssize_t search_bytes):
-    """The first joint in ``data`` that follows from a start within ``[start, start + search_bytes)``.
-
-    ``(bit, None)`` for the start of a gzip member, ``(bit, window)`` for a block boundary with its 32768 bytes of
-    history; bits count from the start of ``data``. None if there is none before the end of ``data``.
+    ``search_bytes`` is how many compressed bytes are tried for a place to begin, ``patience`` how many bytes of output
+    are decoded blindly from there; each takes two bytes of memory.
     """
-    cdef const uint8_t[::1] view = data
-    cdef Py_ssize_t n = view.shape[0]
-    cdef const uint8_t *p
-    cdef const uint8_t *in_stop
-    cdef int64_t bit = <int64_t>start * 8
-    cdef int64_t end_bit = <int64_t>min(start + search_bytes, n - 2 * HEADER_BYTES) * 8
-    cdef int64_t joint = -1
-    cdef bint member = False
-    cdef Blind *b
-    cdef uint8_t[::1] window
-    cdef Status status = CORRUPT
-    if bit >= end_bit:
-        return None
-    p = &view[0]
-    in_stop = p + n - HEADER_BYTES
-    b = <Blind *>malloc(sizeof(Blind))
-    if b == NULL:
-        raise MemoryError()
-    b.window = <uint16_t *>malloc((WINDOW + SYMBOLS + SLACK) * sizeof(uint16_t))
-    if b.window == NULL:
-        free(b)
-        raise MemoryError()
-    out = None
-    with nogil:
-        inflate_init(&b.inf)
-        while True:
-            bit = next_candidate(p, bit, end_bit)
-            if bit < 0:
-                break
-            status = decode_until_known(b, p, bit, in_stop, &joint, &member)
-            if status == OK or status == NEED_INPUT:
-                break
-            bit = (b.in_next - p) * 8 if status == LIMIT else bit + 1
-    if bit >= 0 and status == OK:
-        if member:
-            out = (joint * 8, None)
-        else:
-            kept = bytearray(WINDOW)
-            window = kept
-            low_bytes(b.out - WINDOW, &window[0])
-            out = (joint, bytes(kept))
-    free(b.window)
-    free(b)
-    return out
+    cdef Blind *blind
+    cdef Prefix prefix
+    cdef readonly int64_t comp_offset   # what is fed next must begin here
+    cdef int64_t bit                    # where the next block begins or, while searching, may begin
+    cdef int64_t search_end             # as a bit
+    cdef int64_t joint_bit
+    cdef bint decoding                  # no longer searching
+    cdef bint at_member
+
+    def __cinit__(self, int64_t comp_offset, int64_t search_bytes, int64_t patience):
+        if comp_offset < 0 or search_bytes < 0 or not 0 < patience <= 1 << 30:
+            raise ValueError("a search has an offset, a length and a patience of at most 1 GiB")
+        self.prefix = Prefix()
+        self.blind = <Blind *>malloc(sizeof(Blind))
+        self.prefix.window = <uint16_t *>malloc((WINDOW + patience + SLACK) * sizeof(uint16_t))
+        if self.blind == NULL or self.prefix.window == NULL:
+            raise MemoryError()
+        inflate_init(&self.blind.inf)
+        self.blind.window = self.prefix.window
+        self.blind.out_stop = self.prefix.window + WINDOW + patience
+        self.comp_offset = comp_offset
+        self.bit = comp_offset * 8
+        self.search_end = (comp_offset + search_bytes) * 8
+        self.joint_bit = -1
+
+    def __dealloc__(self):
+        free(self.blind)
+
+    cdef void begin(self) noexcept nogil:
+        """Decode blindly from ``bit`` on."""
+        cdef int i
+        for i in range(WINDOW):
+            self.blind.window[i] = <uint16_t>(MARKER + i)
+        self.blind.out = self.blind.window + WINDOW
+        self.prefix.start_bit = self.bit
+        self.prefix.n_marks = 0
+        self.decoding = True
+
+    cdef Status step(self, const uint8_t *data, const uint8_t *in_stop) noexcept nogil:
+        """Decode the next block. CORRUPT: there is none. NEED_INPUT: it does not end here. LIMIT: out of patience."""
+        cdef Blind *b = self.blind
+        cdef uint16_t *out = b.out
+        cdef int64_t at
+        cdef bint final = False
+        cdef Status status
+        stand_at(b, data, self.bit - self.comp_offset * 8)
+        status = block(b, in_stop, &final)
+        if status == NEED_INPUT:
+            b.out = out
+        if status != OK:
+            return status
+        at = (b.in_next - data) * 8 - b.n
+        if final:
+            # A member's end: the next one, behind the 8 bytes of trailer, needs no window.
+            at = ((at + 7) >> 3) + 8
+            if in_stop - data < at + MEMBER_HEADER:
+                b.out = out
+                return NEED_INPUT
+            if not is_member(data + at):
+                return CORRUPT
+            self.at_member = True
+            self.joint_bit = (self.comp_offset + at) * 8
+            return OK
+        self.bit = self.comp_offset * 8 + at
+        if not self.prefix.add_mark(self.bit, b.out - b.window - WINDOW):
+            return NO_MEMORY
+        if self.bit - self.prefix.start_bit >= TRUST_BYTES * 8 and clean(b.out - WINDOW):
+            self.joint_bit = self.bit
+        return OK
+
+    cdef Status look(self, const uint8_t *data, Py_ssize_t n) noexcept nogil:
+        """OK: found. CORRUPT or LIMIT: there is no joint. NEED_INPUT: go on at ``bit``."""
+        cdef int64_t origin = self.comp_offset * 8
+        cdef int64_t end = min(self.search_end, origin + (n - 2 * HEADER_BYTES) * 8)
+        cdef int64_t found
+        cdef Status status
+        while self.joint_bit < 0:
+            if not self.decoding:
+                found = next_candidate(data, self.bit - origin, end - origin)
+                if found < 0:
+                    self.bit = max(self.bit, end)
+                    return CORRUPT if self.bit >= self.search_end else NEED_INPUT
+                self.bit = origin + found
+                self.begin()
+            status = self.step(data, data + n - HEADER_BYTES)
+            if status == CORRUPT:
+                self.decoding = False
+                self.bit = self.prefix.start_bit + 1
+                if self.bit < origin:       # what follows it is no longer here
+                    return CORRUPT
+            elif status != OK:
+                return status
+        return OK
+
+    def feed(self, data):
+        """Look at the bytes from ``comp_offset`` on. True when nothing more is wanted: ``joint`` has the answer."""
+        cdef const uint8_t[::1] view = data
+        cdef Py_ssize_t n = view.shape[0]
+        cdef const uint8_t *p
+        cdef Status status
+        if n <= 2 * HEADER_BYTES:
+            return False
+        p = &view[0]
+        with nogil:
+            status = self.look(p, n)
+        self.comp_offset = self.bit >> 3
+        if status == NO_MEMORY:
+            raise MemoryError()
+        return status != NEED_INPUT
+
+    def joint(self):
+        """The joint, if one was found; nothing can be fed after that.
+
+        ``(bit, None, None)`` for the start of a gzip member; for a block boundary ``(bit, window, prefix)`` with the
+        32768 bytes of history. Bits count from the start of the stream.
+        """
+        cdef uint8_t[::1] window
+        cdef uint16_t *kept
+        cdef Prefix prefix = self.prefix
+        cdef Py_ssize_t i
+        if self.joint_bit < 0 or prefix is None:
+            return None
+        self.prefix = None
+        if self.at_member:
+            return self.joint_bit, None, None
+        history = bytearray(WINDOW)
+        window = history
+        for i in range(WINDOW):
+            window[i] = <uint8_t>(self.blind.out - WINDOW)[i]
+        prefix.n_symbols = self.blind.out - self.blind.window - WINDOW
+        kept = <uint16_t *>realloc(prefix.window, (WINDOW + prefix.n_symbols) * sizeof(uint16_t))
+        if kept != NULL:
+            prefix.window = kept
+        return self.joint_bit, bytes(history), prefix

@@ -8,15 +8,16 @@ own, shifted and with those choices made. If anything does not fit, nothing has 
 through the chunk's bytes itself.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
 from accel_core.crc32 cimport crc32_combine
 from accel_core.entries cimport EntryRow, EntryTable, PaxRow
 from accel_core.gzip_layer cimport GzipLayer, Point, is_better
-from accel_core.gzip_stream cimport BETWEEN, IN_DEFLATE
-from accel_core.inflate cimport AT_HEADER, WINDOW
+from accel_core.find_joint cimport Prefix
+from accel_core.gzip_stream cimport BETWEEN, CAP_MARKS, CHUNK, IN_DEFLATE
+from accel_core.inflate cimport AT_HEADER, WINDOW, BlockMark
 from accel_core.status cimport END, LIMIT, OK, Status
 from accel_core.tar_scan cimport TarScanner
 from accel_core.window_use cimport WindowUse
@@ -75,7 +76,8 @@ cdef class GzipChunk(GzipLayer):
         free(self.lead)
 
     def __init__(self, int64_t span_bytes, int64_t max_uncomp, joint=None):
-        """From the start of the stream, or from ``joint``, as ``find_joint`` gives it but with an absolute bit."""
+        """From the start of the stream, or from ``joint``: a bit of it, and the 32768 bytes of history or, for the start of
+        a gzip member, None."""
         cdef const uint8_t[::1] window
         self.set_span(span_bytes)
         self.max_uncomp = max_uncomp
@@ -215,17 +217,68 @@ cdef class GzipChunk(GzipLayer):
 
     # --- joining -------------------------------------------------------------------------------------------------
 
+    def replay(self, Prefix prefix):
+        """Take what was decoded blindly from here on, now that the window is known. False, and nothing changed, if it
+        does not begin here."""
+        cdef uint8_t *bytes_of
+        cdef Status status
+        if self.out != self.chunk or self.where != IN_DEFLATE or self.inf.phase != AT_HEADER:
+            return False
+        if self.history != self.window or self.comp_pos * 8 + self.inf.in_bit != prefix.start_bit:
+            return False
+        bytes_of = <uint8_t *>malloc(65536)
+        if bytes_of == NULL:
+            raise MemoryError()
+        with nogil:
+            status = self.replay_symbols(prefix, bytes_of)
+        free(bytes_of)
+        if status != OK:
+            raise self.error(status)
+        return True
+
+    cdef Status replay_symbols(self, Prefix prefix, uint8_t *bytes_of) noexcept nogil:
+        """In pieces that one chunk of output, and of marks, can hold; ``bytes_of`` is room for what each symbol means."""
+        cdef const uint16_t *symbols = prefix.window + WINDOW
+        cdef BlockMark *mark = prefix.marks
+        cdef BlockMark *marks_end = mark + prefix.n_marks
+        cdef int64_t pos = 0, end
+        cdef Py_ssize_t i
+        cdef Status status
+        for i in range(256):
+            bytes_of[i] = <uint8_t>i
+        memcpy(bytes_of + 32768, self.window, WINDOW)
+        while pos < prefix.n_symbols or mark < marks_end:
+            end = min(pos + CHUNK, prefix.n_symbols)
+            while mark < marks_end and mark.out_pos <= end:
+                if self.inf.n_marks == CAP_MARKS:
+                    end = (mark - 1).out_pos
+                    break
+                self.marks[self.inf.n_marks].bit_pos = mark.bit_pos
+                self.marks[self.inf.n_marks].out_pos = self.chunk_pos + mark.out_pos - pos
+                self.inf.n_marks += 1
+                self.comp_pos = mark.bit_pos >> 3
+                self.inf.in_bit = mark.bit_pos & 7
+                mark += 1
+            for i in range(end - pos):
+                self.out[i] = bytes_of[symbols[pos + i]]
+            self.out += end - pos
+            pos = end
+            status = self.flush()
+            if status != OK:
+                return status
+        return OK
+
     def absorb(self, GzipChunk right):
         """Take over the results of ``right`` if it continues exactly here. False, and nothing changed, if not.
 
         Raises LimitError if both are too large together.
         """
         cdef int64_t total = self.chunk_pos
-        if self.n_points == 0 or not self.stands_at_joint(right) or not self.zones_fit(right):
+        if self.n_points == 0 or not self.stands_at_joint(right):
             return False
         if total + right.chunk_pos > self.max_uncomp:
             raise self.error(LIMIT)
-        if not self.room_for(right) or not self.tar_fits(right):
+        if not self.room_for(right) or not self.tar_fits(right) or not self.zones_fit(right):
             return False
         if self.ahead is not None:
             self.tar.adopt(self.ahead, 0, 0)
@@ -273,10 +326,27 @@ cdef class GzipChunk(GzipLayer):
             last = self.best.uncomp
         if right.last_unplaced - last > limit:
             return False
+        if not right.first_zone_point or not (self.has_best or self.zone_done) or self.gives_way_to(right):
+            return True
         # points[0] gives way to a checkpoint further left: the span behind it grows.
-        if right.first_zone_point and (self.has_best or self.zone_done):
-            return not right.forced_first and right.last_against_first - last <= limit
-        return True
+        return not right.forced_first and right.last_against_first - last <= limit
+
+    cdef bint gives_way_to(self, GzipChunk right):
+        """The best boundary of the zone both share is points[0] of ``right``, or what may take its place."""
+        cdef Point first = right.points[0]
+        if not self.has_best or right.first_zone_late:
+            return False
+        if first.cut == UNKNOWN_FILE:
+            first.cut = self.size_at_joint()
+        if right.ambiguous == 0 and is_better(&right.other, &first):
+            first = right.other
+        return is_better(&first, &self.best)
+
+    cdef int64_t size_at_joint(self):
+        """Size of the file that ``right`` began in, once ``tar_fits`` has looked."""
+        if self.ahead is not None and self.ahead.entries.n_rows:
+            return last_row(self.ahead.entries).stored_size
+        return last_row(self.entries).stored_size if self.entries.n_rows else 0
 
     cdef bint room_for(self, GzipChunk right):
         """The table stays below its limits; if it may not, one scan from the left says so better."""
@@ -347,7 +417,7 @@ cdef class GzipChunk(GzipLayer):
 
     cdef void settle(self, GzipChunk right):
         """Make the choices that ``right`` left open: the other candidate, and the zone both share."""
-        cdef int64_t size = self.entries.rows[self.entries.n_rows - 1].stored_size if self.entries.n_rows else 0
+        cdef int64_t size = self.size_at_joint()
         cdef Py_ssize_t i
         for i in range(right.n_points):
             if right.points[i].cut == UNKNOWN_FILE:
@@ -364,7 +434,7 @@ cdef class GzipChunk(GzipLayer):
         if not right.first_zone_point:
             if self.has_best:
                 self.commit_best()
-        elif self.has_best and not right.first_zone_late and is_better(&right.points[0], &self.best):
+        elif self.gives_way_to(right):
             self.has_best = False
         elif self.has_best or self.zone_done:
             if self.has_best:

@@ -96,7 +96,8 @@ class _Scan:
 
     def _scan(self, chunk: Chunk) -> None:
         try:
-            scan = GzipChunk(self._job.span_bytes, self._max_uncomp, chunk.joint)
+            joint = None if chunk.joint is None else (chunk.joint.bit, chunk.joint.window)
+            scan = GzipChunk(self._job.span_bytes, self._max_uncomp, joint)
             self._scan_to(scan, partial(self._next_stop, chunk))
             chunk.scan.set_result(scan)
         except BaseException as error:
@@ -114,7 +115,7 @@ class _Scan:
         master = chunk.scan.result()
         failures = 0
         while (following := self._plan.after(chunk)) is not None:
-            if not _absorbed(master, following):
+            if not self._absorbed(master, following):
                 failures += 1
                 if failures == MAX_FAILURES:
                     self._stop.set()
@@ -122,8 +123,22 @@ class _Scan:
                     return master
                 self._scan_to(master, partial(_same, following.stop))
             chunk = following
-            chunk.scan = Future()       # nobody keeps it: its memory goes when it has been joined
+            chunk.scan, chunk.joint = Future(), None    # their memory goes when they have been joined
         return master
+
+    def _absorbed(self, master: GzipChunk, chunk: Chunk) -> bool:
+        try:
+            right = chunk.scan.result()
+        except AccelError:      # perhaps of a false joint; if it is real, the scan from the left meets it too
+            return False
+        prefix = chunk.joint.prefix if chunk.joint is not None else None
+        if prefix is not None:
+            before = master.comp_offset
+            if not master.replay(prefix):
+                return False
+            if self._job.on_bytes is not None:
+                self._job.on_bytes(master.comp_offset - before)
+        return master.absorb(right)
 
     def _scan_to(self, scan: GzipChunk, stop_before: Callable[[int], int]) -> None:
         """Scan on to the bit ``stop_before(end of the next piece)``, or to the end of the blob."""
@@ -152,10 +167,3 @@ class _Scan:
 
 def _same(stop_bit: int, upto: int) -> int:
     return stop_bit
-
-
-def _absorbed(master: GzipChunk, chunk: Chunk) -> bool:
-    try:
-        return master.absorb(chunk.scan.result())
-    except AccelError:      # perhaps of a false joint; if it is real, the scan from the left meets it too
-        return False

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from accel_core import FormatError, LimitError, index
-from accel_core.find_joint import find_joint
+from accel_core.find_joint import JointSearch
 from accel_core.gzip_chunk import GzipChunk
 from accel_core.indexing import index_parallel
 from accel_core.layer_index import LayerIndex
@@ -141,10 +141,14 @@ def test_joints_are_found_and_used() -> None:
     every = index([blob], placement="soci", span_bytes=1, digest=False, span_digests=False).checkpoints
     bits = zip(every.comp_offset, every.bits, strict=True)
     windows = {8 * c - b: bytes(every.window(i)) for i, (c, b) in enumerate(bits)}
-    joint = find_joint(blob, len(blob) // 3, 1 << 20)
+    search = JointSearch(len(blob) // 3, 1 << 20, 16 << 20)
+    assert search.feed(blob[len(blob) // 3 :])
+    joint = search.joint()
     assert joint is not None
-    bit, window = joint
+    bit, window, prefix = joint
+    assert prefix is not None
     assert windows[bit] == window
+    assert prefix.start_bit in windows
 
 
 def test_a_corrupt_chunk_is_the_error_of_one_scan() -> None:
