@@ -90,7 +90,10 @@ def decode(data: Buffer, *, comp_size: int, max_window_bytes: int = MAX_WINDOW_B
             windows += _window(reader.take(stored_bytes), reader.at)
         if with_lines:
             reader.numbers(_U64)
-    uncomp_size = reader.numbers(_U64)[0] if complete else None
+    uncomp_size = None
+    if complete:
+        uncomp_size = reader.numbers(_U64)[0]
+        reader.end(8 if with_lines else 0)
     points = Checkpoints(comp_offset, uncomp_offset, bytes(bits), windows, rows)
     return checked(GzipIndex(points, comp_size, uncomp_size))
 
@@ -119,6 +122,12 @@ class _Reader:
             raise TruncatedError(f"the gztool index ends early: {n_bytes} bytes wanted at byte {self.at}")
         self.at += n_bytes
         return self._data[self.at - n_bytes : self.at]
+
+    def end(self, n_bytes: int) -> None:
+        """Nothing may follow but ``n_bytes``."""
+        self.take(n_bytes)
+        if self.at != len(self._data):
+            raise FormatError(f"not a usable gztool index: it goes on at byte {self.at}")
 
     def numbers(self, what: struct.Struct) -> tuple[int, ...]:
         return what.unpack(self.take(what.size))
