@@ -139,10 +139,10 @@ def _bgzip(layer: Layer, options: IndexOptions) -> tuple[Found, Pieces]:
 FORMATS = {
     row.name: row
     for row in (
-        IndexFormat("soci", "a zTOC for the SOCI snapshotter: checkpoints, table of contents, digests", _soci),
-        IndexFormat("gzidx", "checkpoints for indexed_gzip and rapidgzip (GZIDX)", _gzidx),
-        IndexFormat("gztool", "checkpoints for gztool and rapidgzip, compressed (.gzi)", _gztool),
-        IndexFormat("bgzip", "the blocks of a BGZF layer, as bgzip -r finds them; nothing is inflated (.gzi)", _bgzip),
+        IndexFormat("soci", "zTOC, for the SOCI snapshotter: checkpoints, table of contents, digests", _soci),
+        IndexFormat("gzidx", "GZIDX, for indexed_gzip and rapidgzip: checkpoints", _gzidx),
+        IndexFormat("gztool", ".gzi, for gztool and rapidgzip: checkpoints, compressed", _gztool),
+        IndexFormat("bgzip", ".gzi, as bgzip -r writes it: the blocks of a BGZF layer, not inflated", _bgzip),
     )
 }
 

@@ -9,8 +9,6 @@ from typing_extensions import Buffer
 from accel.cli.options import JsonOption, Registries, parse_size
 from accel.indexing import FORMATS, Found, Source
 
-_FORMAT_HELP = "What to write: " + "; ".join(f"{row.name}, {row.about}" for row in FORMATS.values()) + "."
-
 
 def index(
     registries: Registries,
@@ -21,7 +19,7 @@ def index(
         Optional[str],  # noqa: UP045
         typer.Option("--output", "-o", metavar="FILE", help="Where the index goes (- for stdout)."),
     ] = None,
-    format: Annotated[str, typer.Option(metavar="|".join(FORMATS), help=_FORMAT_HELP)] = "soci",
+    format: Annotated[str, typer.Option(metavar="NAME", help="Format of the index, see above.")] = "soci",
     span_size: Annotated[
         str, typer.Option(metavar="SIZE", help="Nominal distance of checkpoints (not for bgzip).")
     ] = "4MiB",
@@ -67,6 +65,10 @@ def index(
         print_json({"format": format} | facts | {"index_size": index_size})
     elif output != "-":
         _tell(facts, index_size)
+
+
+_ROWS = "".join(f"      {row.name:<8}{row.about}\n" for row in FORMATS.values())
+index.__doc__ = f"{index.__doc__}\n    Formats:\n\n    \b\n{_ROWS}"
 
 
 def _source(layer: str, registries: Registries) -> Source:
