@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Protocol
 
 from accel_core.checkpoints import Checkpoints
@@ -43,11 +43,11 @@ def checked(index: GzipIndex) -> GzipIndex:
         raise FormatError("the index has a checkpoint that shares more than 7 bits")
     points = _first(points, _n_before_end(index))
     uncomp_size = points.uncomp_offset[-1] if index.uncomp_size is None else index.uncomp_size
-    at_bit = [8 * offset - bits for offset, bits in zip(points.comp_offset, points.bits, strict=True)]
-    if at_bit[0] < 0:
+    if points.comp_offset[0] == 0 and points.bits[0]:
         raise FormatError("the index has a checkpoint before the start", comp_offset=0)
-    places = zip([*at_bit, 8 * index.comp_size], [*points.uncomp_offset, uncomp_size], strict=True)
-    for (bit, offset), (next_bit, next_offset) in pairwise(places):
+    at_bit = (8 * offset - bits for offset, bits in zip(points.comp_offset, points.bits, strict=True))
+    places = zip(at_bit, points.uncomp_offset, strict=True)
+    for (bit, offset), (next_bit, next_offset) in pairwise(chain(places, [(8 * index.comp_size, uncomp_size)])):
         if next_bit < bit or not 0 <= next_offset - offset <= MAX_BYTES_PER_BIT * (next_bit - bit):
             raise FormatError(
                 f"the index claims {next_offset - offset} bytes in {next_bit - bit} bits",
@@ -68,5 +68,7 @@ def _n_before_end(index: GzipIndex) -> int:
 
 
 def _first(points: Checkpoints, n: int) -> Checkpoints:
+    if n == len(points):
+        return points
     rows: Sequence[int] = range(n) if points.rows is None else points.rows[:n]
     return Checkpoints(points.comp_offset[:n], points.uncomp_offset[:n], points.bits[:n], points.windows, rows)

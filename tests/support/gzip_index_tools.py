@@ -1,7 +1,7 @@
 """Other people's tools that make and use index files of gzip blobs.
 
-A maker turns the path of a blob into the bytes of an index; a reader gets blob, index and a list of ``(offset, n_bytes)``
-and gives those bytes.
+A maker turns the path of a blob into the bytes of an index; a reader gets the paths of both and a list of ``(offset,
+n_bytes)``, and gives those bytes.
 """
 
 import importlib

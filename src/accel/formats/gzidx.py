@@ -20,7 +20,8 @@ points that have one. It reads without scanning again up to its last point, henc
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterator
 from itertools import accumulate
 
 from typing_extensions import Buffer
@@ -81,17 +82,20 @@ def decode(data: Buffer, *, comp_size: int) -> GzipIndex:
     windows = view[windows_at:]
     if len(windows) != sum(has_window) * window_bytes:
         raise TruncatedError(f"the GZIDX index has {len(windows)} bytes for {sum(has_window)} windows")
-    rows = [n_so_far - 1 if has else -1 for n_so_far, has in zip(accumulate(has_window), has_window, strict=True)]
-    points = Checkpoints(comp_offset, uncomp_offset, bytes(bits), _last_32_kib(windows, window_bytes), rows)
+    rows = array("q", (n - 1 if has else -1 for n, has in zip(accumulate(has_window), has_window, strict=True)))
+    points = Checkpoints(comp_offset, uncomp_offset, bits, _last_32_kib(windows, window_bytes), rows)
     return checked(GzipIndex(points, comp_size, uncomp_size or None))
 
 
-def _columns(
-    points: memoryview, version: int
-) -> tuple[Sequence[int], Sequence[int], Sequence[int], Sequence[bool]]:
-    table = list(_POINTS[version].iter_unpack(points))
-    has_window = [bool(row[3]) for row in table] if version else [i > 0 for i in range(len(table))]
-    return [row[0] for row in table], [row[1] for row in table], [row[2] for row in table], has_window
+def _columns(points: memoryview, version: int) -> tuple["array[int]", "array[int]", bytes, bytes]:
+    """Compressed offsets, uncompressed offsets, bits, and 1 where a window follows."""
+    layout = _POINTS[version]
+    comp_offset = array("Q", (row[0] for row in layout.iter_unpack(points)))
+    uncomp_offset = array("Q", (row[1] for row in layout.iter_unpack(points)))
+    bits = bytes(row[2] for row in layout.iter_unpack(points))
+    if version == 0:
+        return comp_offset, uncomp_offset, bits, (b"\0" + b"\1" * len(bits))[: len(bits)]
+    return comp_offset, uncomp_offset, bits, bytes(row[3] != 0 for row in layout.iter_unpack(points))
 
 
 def _last_32_kib(windows: memoryview, window_bytes: int) -> memoryview | bytes:

@@ -23,6 +23,7 @@ Integers are big endian. The compressed size is not stored. Source: ``serialize_
 
 import struct
 import zlib
+from array import array
 from collections.abc import Iterator
 
 from typing_extensions import Buffer
@@ -76,8 +77,8 @@ def decode(data: Buffer, *, comp_size: int, max_window_bytes: int = MAX_WINDOW_B
     complete = n == expected
     if not complete:
         n = 0 if expected == _NO_POINTS_YET else expected
-    comp_offset, uncomp_offset, bits = [], [], bytearray()
-    windows, rows = bytearray(), []
+    comp_offset, uncomp_offset, bits = array("Q"), array("Q"), bytearray()
+    windows, rows = bytearray(), array("q")
     for _ in range(n):
         out, comp, n_bits, stored_bytes = reader.numbers(_POINT)
         comp_offset.append(comp)
