@@ -86,14 +86,14 @@ class _InOrder:
 
     def read_at(self, offset: int, n_bytes: int) -> bytes:
         while offset + n_bytes > self._start + len(self._held):
-            piece = next(self._pieces, b"")
-            if not piece:
+            piece = next(self._pieces, None)
+            if piece is None:
                 break
             self._on_bytes(len(piece))
             kept = self._held[max(0, offset - self._start) :]
             self._start += len(self._held) - len(kept)
             self._held = kept + piece
-        return self._held[max(0, offset - self._start) :][:n_bytes]
+        return self._held[offset - self._start : offset - self._start + n_bytes]
 
 
 Found = LayerIndex | GzipIndex
