@@ -7,6 +7,7 @@
     config                              reads files and environment, makes option values
      |
     convert   reader   verify           one image in, one out | entries, ranges, extract | recompute every claim
+    indexing                            one layer in, one index file out
      |
     images                              what a reference leads to: manifests, index, spans, file tree
      |
@@ -14,7 +15,7 @@
      |
     stores                              the seam between conversion and where images live
      |
-    blobs                               bytes by range; verify while reading
+    blobs   aside                       bytes by range; verify while reading | a file appears whole or not at all
      |
     oci                                 values: Digest, Descriptor, Manifest, Index, Reference
      |
@@ -41,11 +42,11 @@ ROWS = [
     {"accel.__main__"},
     {"accel.cli"},
     {"accel.config"},
-    {"accel.convert", "accel.reader", "accel.verify"},
+    {"accel.convert", "accel.reader", "accel.verify", "accel.indexing"},
     {"accel.images"},
     {"accel.formats", "accel.registry", "accel.layout"},
     {"accel.stores"},
-    {"accel.blobs"},
+    {"accel.blobs", "accel.aside"},
     {"accel.oci"},
     {"accel.progress"},
     {"accel.errors"},

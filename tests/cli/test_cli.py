@@ -15,14 +15,17 @@ from pathlib import Path
 
 import pytest
 
+import accel_core.indexing
 from accel.cli.app import run
 from accel.cli.exits import exit_code
 from accel.cli.options import parse_size
 from accel.errors import ConfigError
+from accel.indexing import FORMATS
 from accel.layout import LayoutStore
 from accel.oci import MediaType
 from accel.registry import RegistryStore
 from accel_core.ztoc import decode
+from support.gzip_member import bgzf
 from support.images import file, gzip_layer, image, index, layer_of, put, random_tar, symlink, tar_of
 from support.registry_faults import FakeRegistry
 
@@ -214,6 +217,49 @@ def test_index_errors(tmp_path: Path, web: str, capfd: pytest.CaptureFixture[str
     assert call(capfd, "index", str(tmp_path / "bad"), "-o", "-", "--json")[0] == 2
     assert not Path(target).exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad", "zst"]
+
+
+@pytest.mark.parametrize("format", [name for name in FORMATS if name != "soci"])
+def test_index_in_other_formats_is_the_same_from_path_and_pipe_and_with_any_threads(
+    format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = bgzf(random_tar(1, 40, 20_000))
+    (tmp_path / "layer").write_bytes(data)
+    monkeypatch.setattr(accel_core.indexing, "MIN_CHUNK_BYTES", 1 << 16)
+    made = []
+    for source, *options in ((str(tmp_path / "layer"), "--threads", "1"), (str(tmp_path / "layer"),), ("-",)):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        code, out, err = call(
+            capfd, "index", source, "--format", format, "-o", str(tmp_path / "index"), "--json", *options
+        )
+        assert (code, err) == (0, "")
+        facts = json.loads(out)
+        assert facts["format"] == format and facts["digest"] is None
+        assert facts["comp_size"] == len(data) and facts["uncomp_size"] == len(random_tar(1, 40, 20_000))
+        assert facts["entries"] == (None if format == "bgzip" else 42)
+        made.append((tmp_path / "index").read_bytes())
+        assert facts["index_size"] == len(made[-1])
+    assert len(set(made)) == 1
+    code, out, err = call(capfd, "index", str(tmp_path / "layer"), "--format", format)
+    assert (code, err) == (0, "") and f"{facts['spans']} spans" in out
+
+
+def test_index_formats_refuse_what_does_not_fit(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    layer, tar, target = tmp_path / "layer", tmp_path / "tar", tmp_path / "index"
+    layer.write_bytes(BASE.data or b"")
+    tar.write_bytes(random_tar(1))
+    for args, code, message in (
+        ((layer, "--format", "none"), 2, "soci, gzidx"),
+        ((layer, "--format", "gzidx", "--digest-identical"), 2, "soci"),
+        ((layer, "--threads", "0"), 2, "--threads"),
+        ((layer, "--format", "bgzip"), 5, "not BGZF"),
+        ((tar, "--format", "bgzip"), 5, "not BGZF"),
+        ((tar, "--format", "gzidx"), 5, "not compressed"),
+        ((tar, "--format", "gztool"), 5, "not compressed"),
+    ):
+        got, _, err = call(capfd, "index", *map(str, args), "-o", str(target))
+        assert got == code and message in err, (args, err)
+        assert not target.exists()
 
 
 # --- errors -------------------------------------------------------------------------------------------------

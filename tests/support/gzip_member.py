@@ -46,3 +46,13 @@ def deflate(data: bytes, level: int = 6) -> bytes:
 def packed(data: bytes, level: int = 6, head: bytes = PLAIN_HEADER) -> bytes:
     """One member, deflated by zlib."""
     return member(deflate(data, level), data, head)
+
+
+def bgzf(data: bytes) -> bytes:
+    """A BGZF blob: members that say their size, an empty one at the end."""
+    out = b""
+    for block in [*(data[start : start + 65280] for start in range(0, len(data), 65280)), b""]:
+        deflated = deflate(block)
+        size = struct.pack("<H", 18 + len(deflated) + 8 - 1)
+        out += member(deflated, block, header(extra=b"BC\2\0" + size))
+    return out

@@ -1,17 +1,14 @@
 """``accel cat``."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from accel.cli.options import PlatformOption, parse_platform
-
-if TYPE_CHECKING:
-    from accel.registry.options import RegistryOptions
+from accel.cli.options import PlatformOption, Registries, parse_platform
 
 
 def cat(
-    registries: "RegistryOptions",
+    registries: Registries,
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image to read from.")],
     path: Annotated[str, typer.Argument(metavar="PATH", help="A file in it.")],
     verbose: Annotated[
@@ -30,7 +27,7 @@ def cat(
     from accel.cli.render import share, size
     from accel.reader import open_image
 
-    with open_image(image, platform=parse_platform(platform), registries=registries) as opened:
+    with open_image(image, platform=parse_platform(platform), registries=registries()) as opened:
         for piece in opened.cat(path):
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()

@@ -1,18 +1,15 @@
 """``accel convert``."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
+from typing import Annotated, Any, Optional, cast
 
 import typer
 
 from accel.cli.exits import NOTHING_TO_INDEX
-from accel.cli.options import JsonOption, parse_platform, parse_size
-
-if TYPE_CHECKING:
-    from accel.registry.options import RegistryOptions
+from accel.cli.options import JsonOption, Registries, parse_platform, parse_size
 
 
 def convert(
-    registries: "RegistryOptions",
+    registries: Registries,
     src: Annotated[str, typer.Argument(metavar="SRC", help="The image to convert.")],
     dest: Annotated[
         Optional[str],  # noqa: UP045
@@ -72,7 +69,7 @@ def convert(
         force=force,
     )
     with shown_progress(quiet=as_json) as progress:
-        report = convert(src, dest, options, progress=progress, registries=registries)
+        report = convert(src, dest, options, progress=progress, registries=registries())
     if as_json:
         print_json(report.to_json())
     else:

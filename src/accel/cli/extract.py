@@ -1,17 +1,14 @@
 """``accel extract``."""
 
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Optional
 
 import typer
 
-from accel.cli.options import JsonOption, PlatformOption, parse_platform
-
-if TYPE_CHECKING:
-    from accel.registry.options import RegistryOptions
+from accel.cli.options import JsonOption, PlatformOption, Registries, parse_platform
 
 
 def extract(
-    registries: "RegistryOptions",
+    registries: Registries,
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image to read from.")],
     path: Annotated[
         str, typer.Argument(metavar="PATH", help="A file, or a directory whose content is wanted.")
@@ -38,7 +35,7 @@ def extract(
     from accel.cli.render import print_json, printable, size
     from accel.reader import ExtractOptions, open_image
 
-    with open_image(image, platform=parse_platform(platform), registries=registries) as opened:
+    with open_image(image, platform=parse_platform(platform), registries=registries()) as opened:
         report = opened.extract(output, path, ExtractOptions(owner=owner, devices=devices))
     if as_json:
         skipped = [{"path": name, "reason": why} for name, why in report.skipped]

@@ -1,31 +1,37 @@
 """``accel index``."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Optional
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Optional
 
 import typer
+from typing_extensions import Buffer
 
-from accel.cli.options import JsonOption, parse_size
-
-if TYPE_CHECKING:
-    from accel.registry.options import RegistryOptions
+from accel.cli.options import JsonOption, Registries, parse_size
+from accel.indexing import FORMATS, Found, Source
 
 
 def index(
-    registries: "RegistryOptions",
+    registries: Registries,
     layer: Annotated[
         str, typer.Argument(metavar="LAYER", help="A layer blob: path, - for stdin, or http(s) URL.")
     ],
     output: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--output", "-o", metavar="FILE", help="Where the zTOC goes (- for stdout)."),
+        typer.Option("--output", "-o", metavar="FILE", help="Where the index goes (- for stdout)."),
     ] = None,
-    span_size: Annotated[str, typer.Option(metavar="SIZE", help="Nominal distance of checkpoints.")] = "4MiB",
+    format: Annotated[str, typer.Option(metavar="NAME", help="Format of the index, see above.")] = "soci",
+    span_size: Annotated[
+        str, typer.Option(metavar="SIZE", help="Nominal distance of checkpoints (not for bgzip).")
+    ] = "4MiB",
     max_layer_size: Annotated[
         str, typer.Option(metavar="SIZE", help="Give up if it inflates to more.")
     ] = "64GiB",
+    threads: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, metavar="N", help="Threads that scan a file (default: number of CPUs)."),
+    ] = None,
     digest_identical: Annotated[
-        bool, typer.Option("--digest-identical", help="Write the very bytes the soci tool writes.")
+        bool, typer.Option("--digest-identical", help="Write the very bytes the soci tool writes (soci only).")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -35,54 +41,38 @@ def index(
 
     \b
       accel index layer.tar.gz -o layer.ztoc
+      accel index layer.tar.gz --format gzidx -o layer.gzidx
       curl -sL https://example.com/layer.tar.gz | accel index - -o layer.ztoc --json
     """
-    import sys
-
     from accel.cli.progress import shown_progress
-    from accel.cli.render import print_json, share, size
-    from accel.convert import LayerIndexOptions, index_layer
+    from accel.cli.render import print_json
     from accel.errors import ConfigError
-    from accel.formats.soci import SociOptions
-    from accel.layout.aside import write_aside
+    from accel.indexing import IndexOptions, index_layer
 
     if output == "-" and as_json:
         raise ConfigError("-o - and --json both write to stdout")
-    options = LayerIndexOptions(
-        SociOptions(identical=digest_identical, span_bytes=parse_size(span_size), min_layer_bytes=0),
-        parse_size(max_layer_size),
+    options = IndexOptions(
+        span_bytes=parse_size(span_size),
+        max_layer_bytes=parse_size(max_layer_size),
+        identical=digest_identical,
+        threads=threads or _n_cpus(),
     )
     with shown_progress(quiet=as_json or output == "-") as progress:
-        found, ztoc = index_layer(_chunks(layer, registries), options, name=layer, progress=progress)
-    if output == "-":
-        sys.stdout.buffer.write(ztoc)
-        return
-    if output is not None:
-        with write_aside(output) as file:
-            file.write(ztoc)
+        found, pieces = index_layer(_source(layer, registries), format, options, name=layer, progress=progress)
+        index_size = _write(pieces, output)
+    facts = _facts(found)
     if as_json:
-        print_json(
-            {
-                "digest": found.digest,
-                "diff_id": found.diff_id,
-                "compression": found.compression,
-                "comp_size": found.comp_size,
-                "uncomp_size": found.uncomp_size,
-                "entries": len(found.entries),
-                "spans": found.n_spans,
-                "checkpoints": len(found.checkpoints),
-                "index_size": len(ztoc),
-            }
-        )
-    else:
-        print(
-            f"{len(found.entries)} entries, {found.n_spans} spans, "
-            f"{size(found.comp_size)} -> {size(found.uncomp_size)}, "
-            f"index {size(len(ztoc))} ({share(len(ztoc), found.comp_size)})"
-        )
+        print_json({"format": format} | facts | {"index_size": index_size})
+    elif output != "-":
+        _tell(facts, index_size)
 
 
-def _chunks(layer: str, registries: "RegistryOptions") -> Iterator[bytes]:
+_ROWS = "".join(f"      {row.name:<8}{row.about}\n" for row in FORMATS.values())
+index.__doc__ = f"{index.__doc__}\n    Formats:\n\n    \b\n{_ROWS}"
+
+
+def _source(layer: str, registries: Registries) -> Source:
+    import os
     import sys
 
     if layer == "-":
@@ -90,10 +80,56 @@ def _chunks(layer: str, registries: "RegistryOptions") -> Iterator[bytes]:
     if layer.startswith(("http://", "https://")):
         from accel.images.web import download
 
-        return download(layer, registries)
-    return _file_chunks(layer)
+        return download(layer, registries())
+    return layer if os.path.isfile(layer) else _pipe(layer)
 
 
-def _file_chunks(path: str) -> Iterator[bytes]:
+def _pipe(path: str) -> Iterator[bytes]:
     with open(path, "rb", buffering=0) as file:
         yield from iter(lambda: file.read(1 << 20), b"")
+
+
+def _n_cpus() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0))
+
+
+def _write(pieces: Iterable[Buffer], output: str | None) -> int:
+    """The number of bytes, written to ``output`` unless that is None."""
+    import sys
+
+    if output is None:
+        return sum(memoryview(piece).nbytes for piece in pieces)
+    if output == "-":
+        return sum(sys.stdout.buffer.write(piece) for piece in pieces)
+    from accel.aside import write_aside
+
+    with write_aside(output) as file:
+        return sum(file.write(piece) for piece in pieces)
+
+
+def _facts(found: Found) -> dict[str, Any]:
+    from accel_core import LayerIndex
+
+    scan = found if isinstance(found, LayerIndex) else None  # bgzip: only the blocks were looked at
+    return {
+        "digest": scan.digest if scan else None,
+        "diff_id": scan.diff_id if scan else None,
+        "compression": scan.compression if scan else "gzip",
+        "comp_size": found.comp_size,
+        "uncomp_size": found.uncomp_size,
+        "entries": len(scan.entries) if scan else None,
+        "spans": scan.n_spans if scan else len(found.checkpoints),
+        "checkpoints": len(found.checkpoints),
+    }
+
+
+def _tell(facts: dict[str, Any], index_size: int) -> None:
+    from accel.cli.render import share, size
+
+    entries = "" if facts["entries"] is None else f"{facts['entries']} entries, "
+    print(
+        f"{entries}{facts['spans']} spans, {size(facts['comp_size'])} -> {size(facts['uncomp_size'])}, "
+        f"index {size(index_size)} ({share(index_size, facts['comp_size'])})"
+    )

@@ -1,17 +1,14 @@
 """``accel inspect``."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from accel.cli.options import JsonOption
-
-if TYPE_CHECKING:
-    from accel.registry.options import RegistryOptions
+from accel.cli.options import JsonOption, Registries
 
 
 def inspect(
-    registries: "RegistryOptions",
+    registries: Registries,
     what: Annotated[
         str, typer.Argument(metavar="IMAGE|INDEX", help="An image, or a file that holds a zTOC.")
     ],
@@ -33,7 +30,7 @@ def inspect(
         with open(what, "rb") as file:
             described = describe_ztoc(file.read(), spans=spans)
     else:
-        described = describe_image(what, spans=spans, registries=registries)
+        described = describe_image(what, spans=spans, registries=registries())
     if as_json:
         print_json(described)
     else:

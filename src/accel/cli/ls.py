@@ -4,15 +4,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from accel.cli.options import JsonOption, PlatformOption, parse_platform
+from accel.cli.options import JsonOption, PlatformOption, Registries, parse_platform
 
 if TYPE_CHECKING:
     from accel.reader import PathInfo
-    from accel.registry.options import RegistryOptions
 
 
 def ls(
-    registries: "RegistryOptions",
+    registries: Registries,
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image to look into.")],
     path: Annotated[str, typer.Argument(metavar="PATH", help="A directory or file in it.")] = "/",
     long: Annotated[bool, typer.Option("--long", "-l", help="Mode, owner, size and time as well.")] = False,
@@ -33,7 +32,7 @@ def ls(
     from accel.cli.render import print_json, printable
     from accel.reader import open_image
 
-    with open_image(image, platform=parse_platform(platform), registries=registries) as opened:
+    with open_image(image, platform=parse_platform(platform), registries=registries()) as opened:
         found = opened.ls(path, recursive=recursive)
         if as_json:
             print_json([_plain(info) for info in found])

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from accel.oci import Platform
     from accel.registry.options import RegistryOptions
 
+Registries = Callable[[], "RegistryOptions"]
+
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?)(i?B)?", re.IGNORECASE)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -77,7 +79,10 @@ def _registry_parameters(
 
 
 def with_registries(command: Callable[..., None]) -> Callable[..., None]:
-    """``command``, with the options about registries instead of its parameter ``registries``."""
+    """``command``, with the options about registries instead of its parameter ``registries``.
+
+    That gets a function which reads them: for work on local files, loading what they need would take longer.
+    """
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "registries"]
     shared = [
         p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
@@ -86,8 +91,8 @@ def with_registries(command: Callable[..., None]) -> Callable[..., None]:
     names = {p.name for p in shared}
 
     def run(**values: Any) -> None:
-        registries = _registry_parameters(**{name: values.pop(name) for name in names})
-        command(**values, registries=registries)
+        registries = {name: values.pop(name) for name in names}
+        command(**values, registries=lambda: _registry_parameters(**registries))
 
     run.__name__, run.__doc__, run.__module__ = command.__name__, command.__doc__, command.__module__
     run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]

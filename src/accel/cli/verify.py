@@ -1,18 +1,15 @@
 """``accel verify``."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from accel.cli.exits import MISMATCH
-from accel.cli.options import JsonOption
-
-if TYPE_CHECKING:
-    from accel.registry.options import RegistryOptions
+from accel.cli.options import JsonOption, Registries
 
 
 def verify(
-    registries: "RegistryOptions",
+    registries: Registries,
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The accelerated image to check.")],
     platform: Annotated[
         list[str],
@@ -35,7 +32,7 @@ def verify(
 
     with shown_progress(quiet=as_json) as progress:
         report = verify(
-            image, tuple(Platform.parse(text) for text in platform), progress=progress, registries=registries
+            image, tuple(Platform.parse(text) for text in platform), progress=progress, registries=registries()
         )
     if as_json:
         print_json(report.to_json())

@@ -16,7 +16,6 @@ from types import ModuleType
 from accel.convert.options import ConvertOptions
 from accel.convert.report import ConvertReport, LayerReport
 from accel.convert.run import Conversion
-from accel.convert.scan import LayerIndexOptions, index_layer
 from accel.convert.targets import ACCELERATED, destination, with_its_tag
 from accel.images.open import open_pair
 from accel.oci import Reference
@@ -28,10 +27,8 @@ __all__ = [
     "ACCELERATED",
     "ConvertOptions",
     "ConvertReport",
-    "LayerIndexOptions",
     "LayerReport",
     "convert",
-    "index_layer",
 ]
 
 

@@ -3,7 +3,6 @@
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import IO, Literal
 
 from accel.blobs import verified
@@ -14,7 +13,7 @@ from accel.errors import DigestMismatch, FormatError, LimitError, UnsupportedErr
 from accel.formats.soci import SociOptions, build_ztoc, choose_layer, tar_span_bytes, ztoc_descriptor
 from accel.images.compression import peek, sniff
 from accel.oci import Descriptor
-from accel.progress import NoProgress, Progress
+from accel.progress import Progress
 from accel.stores import ImageStore
 from accel_core.layer_index import LayerIndex
 from accel_core.layer_scan import LayerScanner
@@ -51,14 +50,6 @@ class Ztoc:
         """Drop the bytes."""
         if self.content is not None:
             self.content.close()
-
-
-@dataclass(frozen=True, slots=True)
-class LayerIndexOptions:
-    """How to index one layer; as in :class:`accel.convert.ConvertOptions`."""
-
-    soci: SociOptions = field(default_factory=lambda: SociOptions(min_layer_bytes=0))
-    max_layer_bytes: int = 64 << 30
 
 
 def scan_layer(
@@ -111,35 +102,6 @@ def _cause(store: ImageStore, layer: Descriptor, error: FormatError) -> FormatEr
     except DigestMismatch as mismatch:
         return mismatch
     return error
-
-
-def index_layer(
-    chunks: Iterable[bytes],
-    options: LayerIndexOptions | None = None,
-    *,
-    name: str = "layer",
-    progress: Progress | None = None,
-) -> tuple[LayerIndex, bytes]:
-    """The index of the layer that comes in ``chunks``, and its zTOC. ``name`` is for errors and progress.
-
-    Raises ``UnsupportedError`` for what cannot be indexed, ``FormatError`` and ``LimitError``.
-    """
-    options = options or LayerIndexOptions()
-    shown = progress or NoProgress()
-    shown.begin(name, None)
-    outcome = "failed"
-    try:
-        head, chunks = peek(_reported(chunks, name, shown))
-        compression = sniff(head)
-        if compression not in ("gzip", "tar"):
-            raise UnsupportedError(f"{name}: unsupported compression {compression}")
-        soci = options.soci
-        index = _scan(chunks, compression, name, soci.span_bytes, soci, options.max_layer_bytes)
-        encoded, _ = build_ztoc(index, soci)
-        outcome = "indexed"
-        return index, encoded
-    finally:
-        shown.end(name, outcome)
 
 
 def _scan(

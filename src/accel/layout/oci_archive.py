@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
+from accel.aside import sync_directory, write_aside
 from accel.blobs import Blob, Chunk, FileBlob, MemoryBlob
 from accel.errors import AccelError, FormatError, NotFoundError, UnsupportedError
-from accel.layout.aside import sync_directory, write_aside
 from accel.layout.index_json import EMPTY_INDEX
 from accel.layout.layout_reader import MAX_INDEX_JSON_BYTES, LayoutReader
 from accel.layout.oci_dir import LayoutStore

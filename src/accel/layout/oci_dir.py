@@ -16,9 +16,9 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from accel.aside import sync_directory, write_aside
 from accel.blobs import Blob, Chunk, FileBlob, verified
 from accel.errors import ConfigError, LimitError, NotFoundError, UnsupportedError
-from accel.layout.aside import sync_directory, write_aside
 from accel.layout.index_json import EMPTY_INDEX, tagged, with_entry
 from accel.layout.layout_reader import MAX_INDEX_JSON_BYTES, LayoutReader
 from accel.oci import (
