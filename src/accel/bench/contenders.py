@@ -116,8 +116,8 @@ def peers(
         else:
             # Prepared when first called, to warm up: libdeflate's output takes memory that others may need before.
             prepared = cache(partial(decoder.prepare, layer.content, layer.uncomp_size))
-            call = partial(_call_prepared, prepared)
-            yield Contender(decoder.label, ("decoders",), call, "inflate, CRC", decoder.peer)
+            when_called = partial(_call_prepared, prepared)
+            yield Contender(decoder.label, ("decoders",), when_called, "inflate, CRC", decoder.peer)
     for builder in BUILDERS:
         if builder.peer.version() is None:
             yield LeftOut(builder.peer, "not installed", builder.peer.get)

@@ -64,7 +64,7 @@ def synthetic_layer(folder: Path, n_bytes: int, progress: Progress | None = None
     shown.begin("making a layer", n_bytes)
     write_layer(path, n_bytes, lambda done: shown.advance("making a layer", done))
     shown.end("making a layer", "")
-    origin = "synthetic: files of this machine's /usr and Python's library, gzip -6"
+    origin = "files of this machine's /usr and Python's library, gzip -6"
     return _read_through(path, "synthetic layer", origin, shown)
 
 

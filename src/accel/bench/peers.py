@@ -50,7 +50,6 @@ def program(name: str, get: str, *ask: str) -> Peer:
     return Peer(name, get, lambda: _program_version(name, ask))
 
 
-@cache
 def _program_version(name: str, ask: tuple[str, ...]) -> str | None:
     path = shutil.which(name)
     if path is None:

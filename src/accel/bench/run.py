@@ -17,6 +17,7 @@ from accel.bench.sizes import index_sizes
 from accel.bench.stages import Clock, stage_calls, stages
 from accel.bench.timing import Call, Sample, Watch, medians, sampled
 from accel.progress import NoProgress, Progress
+from accel_core.parallel_scan import MIN_CHUNK_BYTES
 
 BASELINE = "libdeflate"
 TAKEN_AWAY = 1.15  # wall time of one thread by its CPU time: above, others had the CPU meanwhile
@@ -67,7 +68,7 @@ def run_bench(
         sizes=sizes,
         stages=stages(samples, n_bytes, clock) if chosen.wants("stages") else [],
         peers=_peer_states(found, timed, refused | watch.failures),
-        warnings=_warnings(machine, samples, timed),
+        warnings=_warnings(machine, layer, samples, timed),
     )
 
 
@@ -209,12 +210,16 @@ def _peer_states(
     return list(states.values())
 
 
-def _warnings(machine: Machine, samples: Samples, timed: Sequence[Contender]) -> list[str]:
+def _warnings(machine: Machine, layer: BenchLayer, samples: Samples, timed: Sequence[Contender]) -> list[str]:
     said = []
     if machine.load is not None and machine.load > BUSY_LOAD:
         said.append(
             f"the machine was busy before this began (load {machine.load}): read the ratios, not the speeds, and run "
             "it again when it is quiet"
+        )
+    if any(one.threads > 1 for one in timed) and layer.comp_size < 2 * MIN_CHUNK_BYTES:
+        said.append(
+            f"the layer is too small for several threads: accel takes one below {MIN_CHUNK_BYTES >> 19} MiB"
         )
     single = [medians(samples[one.name]) for one in timed if one.threads == 1 and one.name in samples]
     if single:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from accel.bench import BenchLayer
+    from accel.oci import Platform
     from accel.progress import Progress
     from accel.registry.options import RegistryOptions
 
@@ -19,7 +20,7 @@ def bench(
     layer: Annotated[
         Optional[str],  # noqa: UP045
         typer.Argument(
-            metavar="[LAYER]",
+            metavar="LAYER",
             help="A gzip layer in a file, or an image (its largest gzip layer). Default: a layer made here.",
         ),
     ] = None,
@@ -40,7 +41,7 @@ def bench(
     ] = False,
     plot: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="FILE.png", help="Also draw the results (needs accel[plot])."),
+        typer.Option(metavar="FILE.png", help="Also draw the results; needs the extra 'plot'."),
     ] = None,
     libdeflate: Annotated[
         Optional[str],  # noqa: UP045
@@ -52,19 +53,21 @@ def bench(
     """Measure accel beside other decoders and index builders, on your layer and this machine.
 
     \b
-    decoders   inflate and check the CRC: libdeflate, isal, zlib-ng, zlib; accel's scan, which does more
-    indexers   keep checkpoints too: indexed_gzip, rapidgzip, gztool, soci; accel with each digest added
-    threads    accel and rapidgzip with 1 to N threads, by wall time
-    crc        CRC-32 kernels            sizes    index files by format
-    stages     what each stage of the scan costs, in cycles for each byte
+      decoders  libdeflate, isal, zlib-ng, zlib beside a scan, which does more
+      indexers  indexed_gzip, rapidgzip, gztool, SOCI's; a scan with each digest
+      threads   accel and rapidgzip with 1 to N threads, by wall time
+      crc       CRC-32 kernels
+      sizes     index files, by format
+      stages    what each stage of a scan costs, in cycles for each byte
 
-    Contenders take turns; what is shown are medians. MB/s is 10^6 uncompressed bytes a second. Peers that are not
-    installed are listed with how to get them: nothing is installed. Numbers mean little while the machine is busy.
+    Contenders take turns; medians are shown. MB/s is 10^6 uncompressed bytes a
+    second. Peers that are not installed are listed with how to get them.
+    Numbers mean little while the machine is busy.
 
     \b
       accel bench
       accel bench layer.tar.gz --plot bench.png
-      accel bench registry.example.com/app:1.0 --only threads --threads 1,4,16 --json
+      accel bench registry.example.com/app:1.0 --only threads --threads 1,16
     """
     from accel.bench import GROUPS, BenchOptions, describe_machine, run_bench, thread_counts, work_folder
     from accel.cli.progress import shown_progress
@@ -79,12 +82,13 @@ def bench(
         threads=tuple(sorted({1, max(counts)})) if quick and not threads else counts,
         libdeflate=libdeflate,
     )
+    wanted = parse_platform(platform)
     if plot is not None:
         from accel.bench.plot import check_plot, write_plot
 
         check_plot(plot)
     with shown_progress(quiet=as_json) as progress, work_folder() as folder:
-        measured = _layer(layer, folder, platform, quick, progress, registries)
+        measured = _layer(layer, folder, wanted, quick, progress, registries)
         report = run_bench(measured, machine, folder, options, progress)
         if plot is not None:
             write_plot(report, plot)
@@ -97,7 +101,7 @@ def bench(
 def _layer(
     layer: str | None,
     folder: "Path",
-    platform: str | None,
+    platform: "Platform | None",
     quick: bool,
     progress: "Progress",
     registries: "RegistryOptions",
@@ -115,4 +119,4 @@ def _layer(
         return synthetic_layer(folder, QUICK_BYTES if quick else SYNTHETIC_BYTES, progress)
     if is_file_name(layer):
         return file_layer(layer, progress)
-    return image_layer(layer, folder, parse_platform(platform), progress=progress, registries=registries)
+    return image_layer(layer, folder, platform, progress=progress, registries=registries)
