@@ -2,6 +2,11 @@
 
 import importlib.util
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -183,6 +188,25 @@ def test_the_plot_is_a_png(
     code, out, err = call(capfd, layer, "--rounds", "1", "--threads", "1", "--plot", str(path))
     assert (code, err) == (0, "") and f"drawn in {path}" in out
     assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "accel", "bench"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("*/synthetic.tar.gz")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out == b"" and err.count(b"\n") == 1 and b"interrupted" in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_layers_that_cannot_be_measured(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

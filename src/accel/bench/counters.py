@@ -71,15 +71,20 @@ def nominal_ghz() -> float | None:
 
     Turbo makes the real one higher, saving power lower: cycles estimated with it are comparable on one machine only.
     """
-    base = Path("/sys/devices/system/cpu/cpu0/cpufreq/base_frequency")  # kHz
-    try:
-        if base.exists():
-            return int(base.read_text()) / 1e6
-        info = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return None
+    for path, per_ghz in (("cpufreq/base_frequency", 1e6), ("acpi_cppc/nominal_freq", 1e3)):
+        text = _text(f"/sys/devices/system/cpu/cpu0/{path}").strip()
+        if text.isdecimal() and int(text):
+            return int(text) / per_ghz
+    info = _text("/proc/cpuinfo")
     if found := re.search(r"^model name.*@ ([\d.]+)GHz", info, re.MULTILINE):
         return float(found[1])
-    if found := re.search(r"^cpu MHz\s*: ([\d.]+)", info, re.MULTILINE):
-        return float(found[1]) / 1000
-    return None
+    # The frequency of the moment; in virtual machines, mostly the nominal one.
+    found = re.search(r"^cpu MHz\s*: ([\d.]+)", info, re.MULTILINE)
+    return float(found[1]) / 1000 if found else None
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""

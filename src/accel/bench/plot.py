@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from accel.bench.contenders import SCAN
+from accel.bench.machine import BUSY_LOAD
 from accel.bench.options import Group
 from accel.bench.report import BenchReport, Row
 from accel.bench.stages import Stage
@@ -186,18 +188,25 @@ def _draw(axes: "Axes", panel: Panel) -> None:
 
 
 def _headline(report: BenchReport) -> str:
-    to = f"   (× = speed by {report.baseline}'s)" if report.baseline else ""
-    return f"accel bench{to}"
+    scan = next((row for row in report.group("decoders") if row.name == SCAN), None)
+    if scan is None or scan.ratio is None:
+        return "accel bench"
+    return f"accel scans this layer at {scan.ratio:.2f}× the speed of {report.baseline}"
 
 
 def _machine(report: BenchReport) -> str:
     machine = report.machine
-    busy = f"   load {machine.load}" if machine.load is not None else ""
-    return f"{machine.cpu}, {machine.cpus} CPUs, {machine.system}   {report.date[:10]}{busy}   accel {report.accel}"
+    busy = machine.load is not None and machine.load > BUSY_LOAD
+    load = f"   load {machine.load}{': BUSY, read the ratios only' if busy else ''}"
+    return (
+        f"{machine.cpu}, {machine.cpus} CPUs, {machine.system}   {report.date[:10]}   accel {report.accel}"
+        f"{load if machine.load is not None else ''}"
+    )
 
 
 def _layer(report: BenchReport) -> str:
     layer = report.layer
     sizes = f"{layer.comp_size / 1e6:.1f} MB, {layer.uncomp_size / 1e6:.1f} MB uncompressed, {layer.entries} entries"
     rounds = f"{report.options.rounds} round{'s' if report.options.rounds > 1 else ''}"
-    return f"{layer.name[:60]}: {sizes}; medians of {rounds}, contenders in turn"
+    ratios = f"   × and dashed line: {report.baseline}" if report.baseline else ""
+    return f"{layer.name[-60:]}: {sizes}; medians of {rounds}, contenders in turn{ratios}"
