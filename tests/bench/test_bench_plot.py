@@ -93,6 +93,17 @@ def test_machine_and_date_are_written_on_the_picture(report: BenchReport) -> Non
     assert report.machine.cpu in said and "2026-11-26" in said and "libdeflate" in said
 
 
+def test_a_headline_needs_a_quiet_machine_and_some_rounds(report: BenchReport) -> None:
+    matplotlib()
+    rows = [replace(row, name="accel scan", ratio=1.6) for row in report.rows if row.ours]
+    quiet = replace(report, machine=replace(report.machine, load=0.1), rows=rows)
+    busy = replace(quiet, machine=replace(report.machine, load=4.0))
+    hasty = replace(quiet, options=BenchOptions(rounds=1))
+    said = [" ".join(text.get_text() for text in draw(one).texts) for one in (quiet, busy, hasty)]
+    assert ["1.60× the speed of libdeflate" in text for text in said] == [True, False, False]
+    assert ["load 4.0" in text for text in said] == [False, True, False]
+
+
 def test_what_cannot_be_written_is_known_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     matplotlib()
     (tmp_path / "folder.png").mkdir()

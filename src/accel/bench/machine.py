@@ -30,6 +30,11 @@ class Machine:
     python: str
     compiler: str  # of the kernels
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether others wanted the CPUs before the measurement began."""
+        return self.load is not None and self.load > BUSY_LOAD
+
     def to_json(self) -> dict[str, object]:
         return {**asdict(self), "features": list(self.features)}
 

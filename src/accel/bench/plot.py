@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from accel.bench.contenders import SCAN
-from accel.bench.machine import BUSY_LOAD
 from accel.bench.options import Group
 from accel.bench.report import BenchReport, Row
 from accel.bench.stages import Stage
@@ -18,9 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-OURS, THEIRS, BASE, INK, SOFT = "#0f7c6c", "#b8c0ca", "#5b6775", "#1d2733", "#6b7683"
+OURS, THEIRS, BASE, INK, SOFT, ALARM = "#0f7c6c", "#b8c0ca", "#5b6775", "#1d2733", "#6b7683", "#b4531a"
+FEW_ROUNDS = 3  # fewer, and a busy machine, give no headline
 BAR_INCHES, PANEL_INCHES = 0.27, 0.95  # a bar and its gap; a panel's title and axis
-TOP_INCHES, COLUMN_INCHES = 1.05, 7.2
+TOP_INCHES, COLUMN_INCHES = 1.2, 7.6
 DPI = 160
 
 _TITLES: dict[Group, str] = {
@@ -94,8 +94,11 @@ def draw(report: BenchReport) -> "Figure":
     figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
     margin = 0.18 / width
     figure.text(margin, 1 - 0.38 / height, _headline(report), size=15, weight="bold", color=INK)
-    figure.text(margin, 1 - 0.64 / height, _machine(report), size=8.5, color=SOFT)
-    figure.text(margin, 1 - 0.84 / height, _layer(report), size=8.5, color=SOFT)
+    for number, line in enumerate(_subtitle(report)):
+        figure.text(margin, 1 - (0.64 + 0.2 * number) / height, line, size=8.5, color=SOFT)
+    if report.machine.is_busy:
+        said = f"busy machine (load {report.machine.load}): read the ratios only"
+        figure.text(1 - margin, 1 - 0.38 / height, said, size=9, color=ALARM, ha="right")
     grid = figure.add_gridspec(1, n_columns)
     for number, column in enumerate(columns):
         rows = grid[number].subgridspec(len(column), 1, height_ratios=[_height(panel) for panel in column])
@@ -189,24 +192,20 @@ def _draw(axes: "Axes", panel: Panel) -> None:
 
 def _headline(report: BenchReport) -> str:
     scan = next((row for row in report.group("decoders") if row.name == SCAN), None)
-    if scan is None or scan.ratio is None:
+    if scan is None or scan.ratio is None or report.machine.is_busy or report.options.rounds < FEW_ROUNDS:
         return "accel bench"
     return f"accel scans this layer at {scan.ratio:.2f}× the speed of {report.baseline}"
 
 
-def _machine(report: BenchReport) -> str:
-    machine = report.machine
-    busy = machine.load is not None and machine.load > BUSY_LOAD
-    load = f"   load {machine.load}{': BUSY, read the ratios only' if busy else ''}"
-    return (
-        f"{machine.cpu}, {machine.cpus} CPUs, {machine.system}   {report.date[:10]}   accel {report.accel}"
-        f"{load if machine.load is not None else ''}"
-    )
-
-
-def _layer(report: BenchReport) -> str:
-    layer = report.layer
-    sizes = f"{layer.comp_size / 1e6:.1f} MB, {layer.uncomp_size / 1e6:.1f} MB uncompressed, {layer.entries} entries"
-    rounds = f"{report.options.rounds} round{'s' if report.options.rounds > 1 else ''}"
-    ratios = f"   × and dashed line: {report.baseline}" if report.baseline else ""
-    return f"{layer.name[-60:]}: {sizes}; medians of {rounds}, contenders in turn{ratios}"
+def _subtitle(report: BenchReport) -> list[str]:
+    """What a reader must know: the machine, the layer, and how it was measured."""
+    machine, layer = report.machine, report.layer
+    how = [report.date[:10], f"accel {report.accel}", f"medians of {report.options.rounds}, in turns"]
+    if report.baseline:
+        how.append(f"× and dashed line: {report.baseline}")
+    return [
+        f"{machine.cpu}, {machine.cpus} CPUs, {machine.system}",
+        f"{layer.name[-50:]}: {layer.comp_size / 1e6:.1f} MB, {layer.uncomp_size / 1e6:.1f} MB uncompressed, "
+        f"{layer.entries} entries",
+        "   ".join(how),
+    ]

@@ -10,7 +10,7 @@ from accel.bench.checksums import TOTAL_BYTES, checksum_calls
 from accel.bench.contenders import Contender, LeftOut, own, peers
 from accel.bench.counters import cycle_counter
 from accel.bench.layer import BenchLayer
-from accel.bench.machine import BUSY_LOAD, Machine, free_memory
+from accel.bench.machine import Machine, free_memory
 from accel.bench.options import BenchOptions
 from accel.bench.report import BenchReport, PeerState, Row
 from accel.bench.sizes import index_sizes
@@ -212,7 +212,7 @@ def _peer_states(
 
 def _warnings(machine: Machine, layer: BenchLayer, samples: Samples, timed: Sequence[Contender]) -> list[str]:
     said = []
-    if machine.load is not None and machine.load > BUSY_LOAD:
+    if machine.is_busy:
         said.append(
             f"the machine was busy before this began (load {machine.load}): read the ratios, not the speeds, and run "
             "it again when it is quiet"
