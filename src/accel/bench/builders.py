@@ -68,7 +68,7 @@ def _export_rapidgzip(path: Path, out: Path) -> None:
 def _gztool(path: Path, out: Path, threads: int) -> Call:
     def build() -> None:
         out.unlink(missing_ok=True)
-        _run(["gztool", "-v", "0", "-i", "-s", str(SPACING >> 20), "-I", str(out), str(path)])
+        _run(["gztool", "-v", "0", "-z", "-i", "-s", str(SPACING >> 20), "-I", str(out), str(path)])
 
     return build
 
