@@ -84,6 +84,21 @@ def test_json_holds_everything(layer: str, capfd: pytest.CaptureFixture[str]) ->
         )
 
 
+def test_sizes_are_those_of_what_accel_index_writes(
+    layer: str, tmp_path: Path, alone: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = call(capfd, layer, "--only", "sizes", "--json")
+    sizes = {one["format"]: one["n_bytes"] for one in json.loads(out)["sizes"] if one["ours"]}
+    for label, options in (
+        ("SOCI zTOC", []),
+        ("SOCI zTOC, digest-identical", ["--digest-identical"]),
+        ("GZIDX", ["--format", "gzidx"]),
+        ("gztool .gzi", ["--format", "gztool"]),
+    ):
+        assert run(["index", layer, "-o", str(tmp_path / "index"), *options]) == 0
+        assert sizes[label] == (tmp_path / "index").stat().st_size, label
+
+
 def test_the_tables_say_who_was_measured_on_what(layer: str, capfd: pytest.CaptureFixture[str]) -> None:
     code, out, err = call(capfd, layer, "--quick")
     assert (code, err) == (0, "")

@@ -13,7 +13,7 @@ from accel.bench.peers import Peer, from_pypi, module, program
 from accel.bench.timing import Call
 
 SPACING = 4 << 20  # distance of checkpoints
-SOCI = "SOCI zTOC"
+SOCI, GZIDX, GZTOOL = "SOCI zTOC", "GZIDX", "gztool .gzi"
 SOCI_GO = "no package has it; with Go: cd tests/interop/soci && go build -o …/soci-ztoc . (in accel's source)"
 
 
@@ -99,7 +99,7 @@ BUILDERS = (
     Builder(
         from_pypi("indexed_gzip", "indexed_gzip"),
         "indexed_gzip",
-        "GZIDX",
+        GZIDX,
         "inflate, CRC, checkpoints, full windows",
         _indexed_gzip,
         _export_indexed_gzip,
@@ -107,7 +107,7 @@ BUILDERS = (
     Builder(
         from_pypi("rapidgzip", "rapidgzip"),
         "rapidgzip",
-        "GZIDX",
+        GZIDX,
         "inflate, checkpoints, sparse windows",
         _rapidgzip,
         _export_rapidgzip,
@@ -116,7 +116,7 @@ BUILDERS = (
     Builder(
         program("gztool", "apt install gztool (Debian 12 and later)", "-h"),
         "gztool",
-        "gztool .gzi",
+        GZTOOL,
         "a process: inflate, CRC, checkpoints, packed windows",
         _gztool,
         _export_by(_gztool),

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from accel.aside import write_aside
 from accel.bench.contenders import SCAN
 from accel.bench.options import Group
 from accel.bench.report import BenchReport, Row
 from accel.bench.stages import Stage
 from accel.errors import ConfigError
-from accel.layout.aside import write_aside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from accel.bench.builders import BUILDERS, SOCI
+from accel.bench.builders import BUILDERS, GZIDX, GZTOOL, SOCI
 from accel.bench.layer import BenchLayer
 from accel.bench.report import IndexSize
-from accel.formats.soci import SociOptions, build_ztoc
-from accel_core import index
+from accel.errors import UnsupportedError
+from accel.indexing import FORMATS, IndexOptions, index_layer
+
+_LABELS = {"soci": SOCI, "gzidx": GZIDX, "gztool": GZTOOL}
+_WITHOUT_FILES = {GZIDX, GZTOOL, "bgzip"}
 
 
 def index_sizes(layer: BenchLayer, folder: Path) -> tuple[list[IndexSize], dict[str, str]]:
@@ -22,25 +25,29 @@ def index_sizes(layer: BenchLayer, folder: Path) -> tuple[list[IndexSize], dict[
         except Exception as error:  # noqa: BLE001  somebody else's code
             failures[builder.peer.name] = f"{type(error).__name__}: {error}"
             continue
-        n_bytes = out.stat().st_size
+        sizes.append(_size(layer, builder.format, builder.label, out.stat().st_size))
         out.unlink()
-        with_entries = builder.format == SOCI
-        sizes.append(_size(layer, builder.format, builder.label, n_bytes, ours=False, entries=with_entries))
     return sizes, failures
 
 
 def _own(layer: BenchLayer) -> Iterator[IndexSize]:
-    for options in (SociOptions(), SociOptions(identical=True)):
-        found = index(
-            layer.path,
-            compression="gzip",
-            placement="soci" if options.identical else "adaptive",
-            span_bytes=options.span_bytes,
-        )
-        ztoc, _ = build_ztoc(found, options)
-        name = f"{SOCI}, digest-identical" if options.identical else SOCI
-        yield _size(layer, name, "accel", len(ztoc), ours=True, entries=True)
+    """What ``accel index`` writes with default options, in every format that fits the layer."""
+    for name in FORMATS:
+        label = _LABELS.get(name, name)
+        try:
+            yield _size(layer, label, "accel", _written(layer, name, IndexOptions()))
+        except UnsupportedError:  # bgzip's is for its own layers, for example
+            continue
+        if name == "soci":
+            identical = _written(layer, name, IndexOptions(identical=True))
+            yield _size(layer, f"{label}, digest-identical", "accel", identical)
 
 
-def _size(layer: BenchLayer, name: str, by: str, n_bytes: int, *, ours: bool, entries: bool) -> IndexSize:
-    return IndexSize(name, by, ours, n_bytes, round(n_bytes / layer.comp_size, 6), entries)
+def _written(layer: BenchLayer, name: str, options: IndexOptions) -> int:
+    _, pieces = index_layer(str(layer.path), name, options)
+    return sum(memoryview(piece).nbytes for piece in pieces)
+
+
+def _size(layer: BenchLayer, label: str, by: str, n_bytes: int) -> IndexSize:
+    share = round(n_bytes / layer.comp_size, 6)
+    return IndexSize(label, by, by == "accel", n_bytes, share, entries=label not in _WITHOUT_FILES)

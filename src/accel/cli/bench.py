@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
 
 import typer
 
-from accel.cli.options import JsonOption, PlatformOption, parse_counts, parse_platform
+from accel.cli.options import JsonOption, PlatformOption, Registries, parse_counts, parse_platform
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -12,11 +12,10 @@ if TYPE_CHECKING:
     from accel.bench import BenchLayer
     from accel.oci import Platform
     from accel.progress import Progress
-    from accel.registry.options import RegistryOptions
 
 
 def bench(
-    registries: "RegistryOptions",
+    registries: Registries,
     layer: Annotated[
         Optional[str],  # noqa: UP045
         typer.Argument(
@@ -104,7 +103,7 @@ def _layer(
     platform: "Platform | None",
     quick: bool,
     progress: "Progress",
-    registries: "RegistryOptions",
+    registries: Registries,
 ) -> "BenchLayer":
     from accel.bench import (
         QUICK_BYTES,
@@ -119,4 +118,4 @@ def _layer(
         return synthetic_layer(folder, QUICK_BYTES if quick else SYNTHETIC_BYTES, progress)
     if is_file_name(layer):
         return file_layer(layer, progress)
-    return image_layer(layer, folder, platform, progress=progress, registries=registries)
+    return image_layer(layer, folder, platform, progress=progress, registries=registries())
