@@ -1,14 +1,12 @@
 """How fast is each CRC-32, over blocks that sit in the cache as the scan's output does?"""
 
-import zlib
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from random import Random
 
 import peers
 from measure import Row, interleaved, rows_of
 
-from accel_core.crc32 import crc32, implementations
+from accel.bench.checksums import checksums, repeated
 
 
 def run(tiny: bool, rounds: int, only: str | None = None) -> Iterator[Row]:
@@ -18,32 +16,10 @@ def run(tiny: bool, rounds: int, only: str | None = None) -> Iterator[Row]:
             continue
         block = Random(1).randbytes(block_bytes)
         times = interleaved(
-            {name: repeated(call, block, total // block_bytes) for name, call in calls(block).items()}, rounds
+            {
+                name: repeated(call, block, total // block_bytes)
+                for name, call in checksums(block, peers.LIBDEFLATE).items()
+            },
+            rounds,
         )
         yield from rows_of("checksum", f"blocks of {block_bytes}", times, "zlib", total, total)
-
-
-def calls(block: bytes) -> dict[str, Callable[[bytes], int]]:
-    found: dict[str, Callable[[bytes], int]] = {
-        f"accel {name}": partial(crc32, implementation=name) for name in implementations()
-    }
-    found["zlib"] = zlib.crc32
-    for name, import_name in (("isal_zlib", "isal.isal_zlib"), ("zlib-ng", "zlib_ng.zlib_ng")):
-        if peer := peers.module(import_name):
-            found[name] = peer.crc32
-    try:
-        library = peers.Libdeflate().lib
-        found["libdeflate"] = lambda data: library.libdeflate_crc32(0, data, len(data))
-    except ImportError:
-        pass
-    for name, call in found.items():
-        assert call(block) == zlib.crc32(block), name
-    return found
-
-
-def repeated(call: Callable[[bytes], int], block: bytes, n: int) -> peers.Call:
-    def loop() -> None:
-        for _ in range(n):
-            call(block)
-
-    return loop

@@ -4,22 +4,19 @@ Made once in ``bench/cache`` (or ``ACCEL_BENCH_CACHE``); delete it to make them 
 the same machine gives the same bytes.
 """
 
-import io
 import os
 import shutil
 import subprocess
 import sys
-import sysconfig
-import tarfile
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+
+from accel.bench import synthetic
+from accel.bench.synthetic import TREES
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = Path(os.environ.get("ACCEL_BENCH_CACHE", Path(__file__).resolve().parent / "cache"))
 
-# Machine code, scripts, headers, text, data that is compressed already: what base images and toolchains hold.
-TREES = ("usr/bin", "usr/lib/python3.11", "usr/lib/python3", "usr/share/perl", "usr/include", "usr/share/doc")
 # What programs need when they start, among what they do not.
 START_TREES = ("usr/bin", "usr/sbin", "usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu", "usr/lib/python3.11",
                "usr/lib/python3.13", "usr/lib/python3", "usr/share/perl", "usr/share/perl5", "etc")  # fmt: skip
@@ -108,48 +105,8 @@ class publish:
 
 def write_tar(path: Path, trees: tuple[str, ...], limit: int, biggest: int) -> None:
     """A GNU tar of the trees, a fair share of each, until ``limit`` bytes, without files over ``biggest``."""
-    present = [tree for tree in trees if Path("/", tree).is_dir()]
-    if not present:
-        present = [sysconfig.get_path("stdlib").lstrip("/")]
-    written = 0
-    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as out:
-        for i, tree in enumerate(present):
-            share = (limit - written) // (len(present) - i)
-            for entry in walk(Path("/", tree)):
-                size = add(out, entry, biggest)
-                written += size
-                share -= size
-                if share <= 0:
-                    break
-
-
-def walk(folder: Path) -> Iterator[Path]:
-    """Folders, files and links below ``folder``, sorted."""
-    yield folder
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.is_symlink():
-            if path.name not in ("__pycache__", "test", "tests"):
-                yield from walk(path)
-        elif path.suffix != ".a" and (path.is_symlink() or path.is_file()):
-            yield path
-
-
-def add(out: tarfile.TarFile, path: Path, biggest: int) -> int:
-    """Bytes added to the tar for ``path``; 0 if it is left out, as files over ``biggest`` bytes are."""
-    info = out.gettarinfo(str(path), arcname=str(path).lstrip("/"))
-    if info.type == tarfile.LNKTYPE:    # as a file of its own: its other name may be elsewhere
-        info.type, info.size, info.linkname = tarfile.REGTYPE, path.stat().st_size, ""
-    info.uid = info.gid = 0
-    info.uname = info.gname = "root"
-    if not info.isfile():
-        out.addfile(info)
-        return 512
-    if info.size > biggest or not os.access(path, os.R_OK):
-        return 0
-    data = path.read_bytes()
-    info.size = len(data)
-    out.addfile(info, io.BytesIO(data))
-    return 512 + len(data)
+    with path.open("wb") as out:
+        synthetic.write_tar(out, trees, limit, biggest)
 
 
 if __name__ == "__main__":

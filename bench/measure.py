@@ -1,16 +1,15 @@
 """Interleaved timing, rows, and the table they are printed as."""
 
 import json
-import os
-import platform
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
+
+from accel.bench.machine import summary as machine
+from accel.bench.timing import interleaved as interleaved
 
 
 @cache
@@ -18,16 +17,6 @@ def commit() -> str:
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     run = subprocess.run(command, capture_output=True, text=True)
     return run.stdout.strip() or "unknown"
-
-
-@cache
-def machine() -> str:
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = info.read_text().splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
-    return f"{model}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
 
 
 @dataclass(slots=True)
@@ -50,24 +39,6 @@ class Row:
 
     def as_json(self) -> str:
         return json.dumps({key: value for key, value in asdict(self).items() if value not in (None, "")})
-
-
-def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float]]:
-    """Name -> (CPU seconds, wall seconds), medians over ``rounds`` in which each call runs once; one more to warm up.
-
-    CPU time is that of all threads of the process, which is also what a call costs its neighbours.
-    """
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
-    for number in range(rounds + 1):
-        for name, call in calls.items():
-            cpu, wall = time.process_time(), time.perf_counter()
-            call()
-            if number:
-                taken[name].append((time.process_time() - cpu, time.perf_counter() - wall))
-    return {
-        name: (statistics.median(t[0] for t in times), statistics.median(t[1] for t in times))
-        for name, times in taken.items()
-    }
 
 
 def rows_of(

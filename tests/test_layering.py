@@ -6,6 +6,8 @@
      |
     config                              reads files and environment, makes option values
      |
+    bench                               accel beside its peers, measured
+     |
     convert   reader   verify           one image in, one out | entries, ranges, extract | recompute every claim
     indexing                            one layer in, one index file out
      |
@@ -42,6 +44,7 @@ ROWS = [
     {"accel.__main__"},
     {"accel.cli"},
     {"accel.config"},
+    {"accel.bench"},
     {"accel.convert", "accel.reader", "accel.verify", "accel.indexing"},
     {"accel.images"},
     {"accel.formats", "accel.registry", "accel.layout"},

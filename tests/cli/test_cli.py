@@ -359,7 +359,7 @@ def accel(*args: str, **options: object) -> "subprocess.Popen[bytes]":
     )
 
 
-@pytest.mark.parametrize("command", ["", "convert", "index", "ls", "cat", "extract", "inspect", "verify"])
+@pytest.mark.parametrize("command", ["", "convert", "index", "ls", "cat", "extract", "inspect", "verify", "bench"])
 def test_help_teaches(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(capfd, *command.split(), "--help")
     assert code == 0 and "Exit codes" in out
@@ -367,7 +367,7 @@ def test_help_teaches(command: str, capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_importing_the_command_line_is_light() -> None:
-    heavy = ["urllib3", "rich.table", "accel.convert.run", "accel.registry.client"]
+    heavy = ["urllib3", "rich.table", "accel.convert.run", "accel.registry.client", "accel.bench", "matplotlib"]
     script = f"import sys, accel, accel.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", script],

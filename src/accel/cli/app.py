@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from accel.cli.bench import bench
 from accel.cli.cat import cat
 from accel.cli.convert import convert
 from accel.cli.exits import EPILOG, INTERNAL, INTERRUPTED, USAGE, guarded
@@ -39,7 +40,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _command in (convert, index, ls, cat, extract, inspect, verify):
+for _command in (convert, index, ls, cat, extract, inspect, verify, bench):
     app.command(epilog=EPILOG)(guarded(with_registries(_command)))
 
 

@@ -110,6 +110,14 @@ def parse_size(text: str) -> int:
     return int(match[1]) * _UNITS[match[2].upper()]
 
 
+def parse_counts(text: str) -> tuple[int, ...]:
+    """Numbers from ``1,2,8``: ascending, each once."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(map(str.isdecimal, parts)):
+        raise ConfigError(f"{text!r} is not a list of numbers (example: 1,2,8)")
+    return tuple(sorted({int(part) for part in parts}))
+
+
 def parse_platform(text: str | None) -> "Platform | None":
     """A platform, None for none."""
     from accel.errors import FormatError
