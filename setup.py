@@ -27,6 +27,8 @@ KERNELS: dict[str, list[str]] = {
     "gzip_chunk": [],
     "layer_scan": [],
     "inflate_at": [],
+    "toc_split": [],
+    "toc_join": [],
     "ztoc_encode": [],
     "ztoc_decode": [],
     "ztoc_survey": [],
