@@ -29,6 +29,7 @@ KERNELS: dict[str, list[str]] = {
     "inflate_at": [],
     "toc_split": [],
     "toc_join": [],
+    "window_runs": [],
     "ztoc_encode": [],
     "ztoc_decode": [],
     "ztoc_survey": [],
