@@ -194,10 +194,10 @@ cdef class _Joiner:
                 status = self.take_text(C_KIND_TEXT, kind.row.uname.len, &kind.row.uname)
             if status == OK:
                 status = self.take_text(C_KIND_TEXT, kind.row.gname.len, &kind.row.gname)
-            for j in range(kind.n_keys):
+            for j in range(kind.first_key, kind.first_key + kind.n_keys):
                 if status != OK:
                     return status
-                status = self.take_text(C_KIND_TEXT, self.at(C_KEYS, kind.first_key + j), &self.keys[kind.first_key + j])
+                status = self.take_text(C_KIND_TEXT, self.at(C_KEYS, j), &self.keys[j])
         return status
 
     cdef Status take_times(self) noexcept nogil:

@@ -79,8 +79,8 @@ cdef Status unpack_all(
     const uint8_t *runs, Py_ssize_t n_runs, const uint8_t *kept, Py_ssize_t n_kept, uint8_t *out, Py_ssize_t n_windows
 ) noexcept nogil:
     """Fills ``out``, which is all zeros; CORRUPT if runs and bytes are not those of so many windows."""
-    cdef Py_ssize_t i = 0, w, at, gap, length
-    for w in range(n_windows):
+    cdef Py_ssize_t i = 0, at, gap, length, _w
+    for _w in range(n_windows):
         at = 0
         while at < WINDOW_BYTES:
             if i == n_runs:

@@ -148,16 +148,17 @@ def test_what_follows_from_the_entry_before_costs_nothing() -> None:
 
 def test_records_that_say_what_the_fields_say_cost_nothing() -> None:
     rows = [
-        {"name": b"n%d" % i, "uid": i, "mtime_s": i, "mtime_ns": i * 1000, "pax": [(b"path", b"n%d" % i), (b"uid", b"%d" % i)]}
-        for i in range(100)
-    ]  # fmt: skip
+        {"name": b"n%d" % i, "uid": i, "pax": [(b"path", b"n%d" % i), (b"uid", b"%d" % i)]} for i in range(100)
+    ]
     by_name = dict(zip(COLUMNS, split(table(*rows), ARCHIVE)[1], strict=True))
     assert (by_name["PAX values"], by_name["text of PAX values"]) == (b"", b"")
 
 
 def test_many_kinds_and_times_come_back() -> None:
     rng = random.Random(5)
-    rows = [{"uid": rng.getrandbits(40), "mtime_s": rng.getrandbits(30), "uname": rng.randbytes(3)} for _ in range(5000)]
+    rows = [
+        {"uid": rng.getrandbits(40), "mtime_s": rng.getrandbits(30), "uname": rng.randbytes(3)} for _ in range(5000)
+    ]
     assert_same(there_and_back(table(*rows, *rows)), table(*rows, *rows))
 
 
@@ -182,12 +183,13 @@ def test_an_entry_outside_the_archive_is_not_written(row: dict[str, Any]) -> Non
 
 # Hostile columns
 
+MTIME = b"1700000001.000000005"
 ROWS: list[dict[str, Any]] = [
     {"name": b"usr/", "typeflag": "5", "uname": b"root", "mtime_s": 1_700_000_000},
-    {"name": b"usr/a.py", "size": 600, "mtime_s": 1_700_000_001, "mtime_ns": 5, "pax": [(b"mtime", b"1700000001.000000005")]},
+    {"name": b"usr/a.py", "size": 600, "mtime_s": 1_700_000_001, "mtime_ns": 5, "pax": [(b"mtime", MTIME)]},
     {"name": b"usr/b.py", "typeflag": "2", "linkname": b"usr/a.py", "pax": [(b"SCHILY.xattr.user.k", b"v" * 20)]},
-    {"name": b"usr/b/c.py", "size": 70_000, "uid": 1 << 40, "gid": -1, "pax": [(b"path", b"usr/b/c.py"), (b"size", b"70000")]},
-    {"name": b"dev", "typeflag": "3", "devmajor": 5, "devminor": 1, "header_offset": 1 << 30, "data_offset": (1 << 30) + 512},
+    {"name": b"usr/b/c", "size": 7000, "uid": 1 << 40, "gid": -1, "pax": [(b"path", b"usr/b/c"), (b"size", b"7000")]},
+    {"name": b"dev", "typeflag": "3", "devmajor": 5, "devminor": 1, "header_offset": 1 << 30, "data_offset": 1 << 31},
 ]  # fmt: skip
 
 
@@ -266,7 +268,9 @@ def test_a_key_without_a_field_cannot_say_what_the_field_says() -> None:
         joined((counts, columns), 1)
 
 
-@pytest.mark.parametrize("arguments", [{"entries": -1}, {"entries": 1 << 32}, {"string_bytes": 1 << 32}, {"archive_size": -1}])
+@pytest.mark.parametrize(
+    "arguments", [{"entries": -1}, {"entries": 1 << 32}, {"string_bytes": 1 << 32}, {"archive_size": -1}], ids=str
+)
 def test_counts_that_no_table_has_are_wrong_usage(arguments: dict[str, int]) -> None:
     with pytest.raises(ValueError):
         joined(split(table(*ROWS), ARCHIVE), len(ROWS), **arguments)

@@ -47,6 +47,10 @@ def scan(blob: bytes, span_bytes: int = 1 << 22, **options: object) -> LayerInde
     return scanner.finish()
 
 
+def padded(window: memoryview) -> bytes:
+    return window.tobytes().ljust(WINDOW_BYTES, b"\0")
+
+
 def assert_same(ours: LayerIndex, theirs: LayerIndex) -> None:
     """Equal in all but the form of the checkpoints: windows that are all zero need not be there."""
     points, wanted = ours.checkpoints, theirs.checkpoints
@@ -54,7 +58,7 @@ def assert_same(ours: LayerIndex, theirs: LayerIndex) -> None:
     assert tuple(points.uncomp_offset) == tuple(wanted.uncomp_offset)
     assert bytes(points.bits) == bytes(wanted.bits)
     for i in range(len(wanted)):
-        assert points.window(i).tobytes().ljust(WINDOW_BYTES, b"\0") == wanted.window(i).tobytes().ljust(WINDOW_BYTES, b"\0")
+        assert padded(points.window(i)) == padded(wanted.window(i))
     assert list(ours.entries) == list(theirs.entries)
     assert ours.entries.all_flags == theirs.entries.all_flags
     same = {"checkpoints": wanted, "entries": theirs.entries}
@@ -67,8 +71,9 @@ def small_index(n_checkpoints: int = 3, **changes: object) -> LayerIndex:
     entries = EntryTable()
     for i, name in enumerate((b"usr/", b"usr/bin/", b"usr/bin/python3", b"usr/bin/python")):
         entries.append(
-            name=name, typeflag="5502"[i], header_offset=1024 * i, data_offset=1024 * i + 512, size=300 if i == 2 else 0,
-            uid=i, mtime_s=1_700_000_000 + i, uname=b"root", linkname=b"python3" if i == 3 else b"",
+            name=name, typeflag="5502"[i], header_offset=1024 * i, data_offset=1024 * i + 512,
+            size=300 if i == 2 else 0, uid=i, mtime_s=1_700_000_000 + i, uname=b"root",
+            linkname=b"python3" if i == 3 else b"",
             pax=[(b"SCHILY.xattr.user.k", b"value")] if i == 2 else (),
         )  # fmt: skip
     window = rng.randbytes(100).ljust(WINDOW_BYTES, b"\0")
@@ -146,7 +151,8 @@ def test_the_same_index_gives_the_same_bytes() -> None:
 
 def test_windows_that_are_shared_or_not_needed_stay_so() -> None:
     a, b = b"a".ljust(WINDOW_BYTES, b"\0"), b"b".rjust(WINDOW_BYTES, b"\0")
-    points = Checkpoints([10, 20, 30, 40, 50, 60], [0, 1, 2, 3, 4, 5], bytes(6), a + bytes(WINDOW_BYTES) + b, [-1, 2, 0, 2, 1, 0])
+    windows, rows = a + bytes(WINDOW_BYTES) + b, [-1, 2, 0, 2, 1, 0]
+    points = Checkpoints([10, 20, 30, 40, 50, 60], [0, 1, 2, 3, 4, 5], bytes(6), windows, rows)
     index = small_index(6, checkpoints=points)
     decoded = decode(encode(index)).checkpoints
     assert decoded.rows == (-1, 0, 1, 0, -1, 1)
@@ -223,7 +229,7 @@ def test_lazy_checkpoints_are_those_of_the_whole_file() -> None:
     assert len(lazy) == 40
     assert lazy.span_start(3) == index.checkpoints.span_start(3)
     for i in [*range(39, 0, -7), *range(40)]:
-        assert lazy.window(i).tobytes().ljust(WINDOW_BYTES, b"\0") == index.checkpoints.window(i)
+        assert padded(lazy.window(i)) == index.checkpoints.window(i)
     assert lazy.windows == decode(encode(index)).checkpoints.windows
 
 
@@ -246,7 +252,7 @@ def test_a_real_tree_costs_a_few_bytes_an_entry() -> None:
         ({"digest": "sha512:" + "ab" * 64}, UnsupportedError, "SHA-256 digests only"),
         ({"span_digests": ("sha256:" + "AB" * 32,) * 3}, UnsupportedError, "SHA-256 digests only"),
         ({"span_digests": ("sha256:" + "ab" * 32,) * 2}, FormatError, "2 digests of 3 spans"),
-        ({"checkpoints": Checkpoints((), (), b"", b""), "span_digests": ()}, FormatError, "0 checkpoints in a gzip layer"),
+        ({"checkpoints": Checkpoints((), (), b"", b""), "span_digests": ()}, FormatError, "0 checkpoints in a gzip"),
         ({"compression": "tar"}, FormatError, "3 checkpoints in a tar layer"),
         ({"uncomp_size": 899_999}, FormatError, "larger than the layer"),
         ({"comp_size": 200}, FormatError, "does not follow"),
@@ -256,7 +262,9 @@ def test_a_real_tree_costs_a_few_bytes_an_entry() -> None:
         ({"trailing_bytes": -1}, FormatError, "out of range"),
     ],
 )  # fmt: skip
-def test_an_index_that_cannot_be_is_not_written(changes: dict[str, object], error: type[AccelError], message: str) -> None:
+def test_an_index_that_cannot_be_is_not_written(
+    changes: dict[str, object], error: type[AccelError], message: str
+) -> None:
     with pytest.raises(error, match=message):
         encode(small_index(**changes))
 
@@ -443,7 +451,7 @@ def test_checkpoints_that_cannot_be_are_refused(name: str) -> None:
     if name == "does not advance":
         raw[3 + 24 + 3 + 1] = 0
     raw[at] = value
-    with pytest.raises(FormatError, match="checkpoints: "):
+    with pytest.raises(FormatError, match="checkpoint"):
         decode(rebuilt(SMALL, raw={CHECKPOINTS: bytes(raw)}))
 
 
@@ -492,7 +500,7 @@ def test_a_frame_that_inflates_to_something_else_than_declared_is_refused(says: 
 )
 def test_a_section_that_is_not_one_frame_is_refused(frame: bytes) -> None:
     header = replace(open_bytes(SMALL).header, n_windows=0)
-    with pytest.raises(FormatError, match="checkpoints: "):
+    with pytest.raises(FormatError, match="checkpoint"):
         decode(pack_header(header, [(CHECKPOINTS, frame, 63)]) + frame)
 
 
@@ -537,5 +545,6 @@ def test_mutations_of_any_kind_end_in_an_index_or_a_typed_error() -> None:
             for _ in range(rng.randint(1, 4)):
                 raw[rng.randrange(len(raw))] = rng.choice([0, 1, 2, 0x7F, 0x80, 0xFF, rng.randrange(256)])
             changed[kind] = bytes(raw)
-        fields = {"n_entries": rng.choice([3, 4, 5]), "string_bytes": open_bytes(SMALL).header.string_bytes + rng.choice([-1, 0, 0, 1])}
-        read_through(rebuilt(SMALL, raw=changed, header=fields))  # type: ignore[arg-type]
+        string_bytes = open_bytes(SMALL).header.string_bytes + rng.choice([-1, 0, 0, 1])
+        fields: dict[str, object] = {"n_entries": rng.choice([3, 4, 4, 5]), "string_bytes": string_bytes}
+        read_through(rebuilt(SMALL, raw=changed, header=fields))

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
 
-from accel.formats.compact.header import Header, broken
+from accel.errors import FormatError
+from accel.formats.compact.header import Header
 from accel_core.checkpoints import WINDOW_BYTES, Checkpoints
 
 ROW_BYTES = 1 + 8 + 8 + 4  # bits, comp_offset, uncomp_offset, window
@@ -18,7 +19,12 @@ _ALL_ZERO = bytes(WINDOW_BYTES)
 class LazyCheckpoints(Checkpoints):
     """Checkpoints whose windows are read a group at a time when asked for; ``windows`` reads all of them."""
 
-    __slots__ = ("_group", "_n_windows", "_per_group")
+    __slots__ = ("_n_groups", "_per_group", "_read_group", "_recent_group")
+
+    _n_groups: int
+    _per_group: int
+    _read_group: Callable[[int], bytes]
+    _recent_group: Callable[[int], bytes]
 
     def __init__(
         self,
@@ -26,7 +32,9 @@ class LazyCheckpoints(Checkpoints):
         uncomp_offset: Sequence[int],
         bits: bytes,
         rows: Sequence[int],
-        header: Header,
+        *,
+        n_groups: int,
+        per_group: int,
         read_group: Callable[[int], bytes],
     ) -> None:
         # Frozen, and ``windows`` is no field here: each by hand.
@@ -35,9 +43,10 @@ class LazyCheckpoints(Checkpoints):
             ("uncomp_offset", uncomp_offset),
             ("bits", bits),
             ("rows", rows),
-            ("_n_windows", header.n_windows),
-            ("_per_group", header.windows_per_group),
-            ("_group", lru_cache(maxsize=GROUPS_KEPT)(read_group)),
+            ("_n_groups", n_groups),
+            ("_per_group", per_group),
+            ("_read_group", read_group),
+            ("_recent_group", lru_cache(maxsize=GROUPS_KEPT)(read_group)),
         ):
             object.__setattr__(self, name, value)
 
@@ -48,13 +57,12 @@ class LazyCheckpoints(Checkpoints):
         if row < 0:
             return memoryview(b"")
         group, k = divmod(row, self._per_group)
-        return memoryview(self._group(group))[k * WINDOW_BYTES : (k + 1) * WINDOW_BYTES]
+        return memoryview(self._recent_group(group))[k * WINDOW_BYTES : (k + 1) * WINDOW_BYTES]
 
     @property
-    def windows(self) -> bytes:  # type: ignore[override]
+    def windows(self) -> bytes:
         """All windows, read anew."""
-        n_groups = -(-self._n_windows // self._per_group)
-        return b"".join(self._group.__wrapped__(group) for group in range(n_groups))
+        return b"".join(map(self._read_group, range(self._n_groups)))
 
 
 def pack_checkpoints(points: Checkpoints) -> tuple[bytes, list[memoryview]]:
@@ -83,7 +91,7 @@ def parse_checkpoints(
     """``(comp_offset, uncomp_offset, bits, rows)`` from the columns. Refuses checkpoints that do not advance."""
     n = header.n_checkpoints
     if len(data) != n * ROW_BYTES:
-        raise broken(f"checkpoints: {len(data)} bytes for {n}")
+        raise FormatError(f"{len(data)} bytes for {n}")
     bits, data = data[:n], data[n:]
     comp_offset = tuple(accumulate(_numbers(data[: 8 * n], "Q")))
     uncomp_offset = tuple(accumulate(_numbers(data[8 * n : 16 * n], "Q")))
@@ -104,7 +112,7 @@ def _check_advance(
             or not last_uncomp < uncomp <= header.uncomp_size
             or (i == 0 and uncomp != 0)
         ):
-            raise broken(f"checkpoints: number {i} ({comp}, {uncomp}, {n_bits} bits) does not follow")
+            raise FormatError(f"checkpoint {i} ({comp}, {uncomp}, {n_bits} bits) does not follow")
         last_start, last_uncomp = start, uncomp
 
 
@@ -115,11 +123,11 @@ def _rows(codes: Sequence[int], n_windows: int) -> Iterable[int]:
             n_seen += 1
             yield n_seen - 1
         elif code - 2 >= n_seen:
-            raise broken(f"checkpoints: number {i} has a window that no earlier one has")
+            raise FormatError(f"checkpoint {i} has the window of one that comes later")
         else:
             yield code - 2 if code else -1
     if n_seen != n_windows:
-        raise broken(f"checkpoints: {n_seen} windows, not {n_windows}")
+        raise FormatError(f"checkpoints with {n_seen} windows, not {n_windows}")
 
 
 def _steps(values: Sequence[int]) -> Iterable[int]:

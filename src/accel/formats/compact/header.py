@@ -59,10 +59,15 @@ FIXED_BYTES = _START.size + _REST.size
 _DIGEST = re.compile("sha256:([0-9a-f]{64})")
 
 
-def broken(what: str, start: int | None = None, end: int | None = None) -> FormatError:
-    """The error for an unusable file; ``start`` and ``end`` are bytes of it."""
-    where = "" if start is None else f" (byte {start})" if end is None else f" (bytes {start} to {end})"
-    return FormatError(f"not a usable compact index: {what}{where}")
+def broken(what: str, start: int, end: int | None = None) -> FormatError:
+    """The error for an unusable file, whose bytes from ``start`` (to ``end``) show it."""
+    where = f"byte {start}" if end is None else f"bytes {start} to {end}"
+    return FormatError(f"not a usable compact index: {what} ({where})")
+
+
+def cut_short(what: str, end: int) -> TruncatedError:
+    """The error for a file of which only the bytes up to ``end`` are there."""
+    return TruncatedError(f"not a usable compact index: {what} (byte {end})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,8 @@ class Header:
     string_bytes: int
     digest: str | None
     diff_id: str | None
-    sections: Mapping[tuple[int, int], Section] = field(default_factory=dict)  # by kind, and number among its kind
+    # By kind, and number among those of its kind.
+    sections: Mapping[tuple[int, int], Section] = field(default_factory=dict)
 
     @property
     def n_groups(self) -> int:
@@ -155,14 +161,14 @@ def header_bytes_of(start: bytes, file_bytes: int) -> int:
     if start[: len(MAGIC)] != MAGIC[: len(start)]:
         raise broken("it does not begin as one", 0)
     if len(start) < FIXED_BYTES:
-        raise TruncatedError(f"not a usable compact index: it ends inside the header (byte {len(start)})")
+        raise cut_short("it ends inside the header", len(start))
     _, version, _, header_bytes = _START.unpack_from(start)
     if version != VERSION:
         raise UnsupportedError(f"a compact index of version {version}; this reads version {VERSION}")
     if not FIXED_BYTES + _HASH_BYTES <= header_bytes <= MAX_HEADER_BYTES:
         raise broken(f"a header of {header_bytes} bytes", 12)
     if header_bytes > file_bytes:
-        raise TruncatedError(f"not a usable compact index: it ends inside the header (byte {file_bytes})")
+        raise cut_short("it ends inside the header", file_bytes)
     return int(header_bytes)
 
 
@@ -173,19 +179,32 @@ def parse_header(data: bytes, file_bytes: int) -> Header:
     flags = _START.unpack_from(data)[2]
     if flags & ~(FLAG_GZIP | FLAG_DIGEST | FLAG_DIFF_ID):
         raise UnsupportedError(f"a compact index with unknown flags {flags:#x}")
-    rest = _REST.unpack_from(data, _START.size)
-    sizes, (n_checkpoints, n_windows, per_group, n_sections), counts = rest[:6], rest[6:10], rest[10:15]
-    if rest[15] != 0 or len(data) != FIXED_BYTES + n_sections * _ROW.size + _HASH_BYTES:
+    (
+        comp_size, uncomp_size, archive_size, span_bytes, members, trailing_bytes,
+        n_checkpoints, n_windows, windows_per_group, n_sections,
+        n_entries, n_kinds, n_times, n_records, string_bytes, zero,
+        digest, diff_id,
+    ) = _REST.unpack_from(data, _START.size)  # fmt: skip
+    if zero or len(data) != FIXED_BYTES + n_sections * _ROW.size + _HASH_BYTES:
         raise broken(f"a header of {len(data)} bytes for {n_sections} sections", 0)
     header = Header(
-        "gzip" if flags & FLAG_GZIP else "tar",
-        *sizes,
-        n_checkpoints,
-        n_windows,
-        per_group,
-        *counts,
-        digest=f"sha256:{rest[16].hex()}" if flags & FLAG_DIGEST else None,
-        diff_id=f"sha256:{rest[17].hex()}" if flags & FLAG_DIFF_ID else None,
+        compression="gzip" if flags & FLAG_GZIP else "tar",
+        comp_size=comp_size,
+        uncomp_size=uncomp_size,
+        archive_size=archive_size,
+        span_bytes=span_bytes,
+        members=members,
+        trailing_bytes=trailing_bytes,
+        n_checkpoints=n_checkpoints,
+        n_windows=n_windows,
+        windows_per_group=windows_per_group,
+        n_entries=n_entries,
+        n_kinds=n_kinds,
+        n_times=n_times,
+        n_records=n_records,
+        string_bytes=string_bytes,
+        digest=f"sha256:{digest.hex()}" if flags & FLAG_DIGEST else None,
+        diff_id=f"sha256:{diff_id.hex()}" if flags & FLAG_DIFF_ID else None,
         sections=_sections(data, file_bytes),
     )
     wrong = header.wrong()
@@ -207,7 +226,7 @@ def _sections(data: bytes, file_bytes: int) -> dict[tuple[int, int], Section]:
         found[kind, n] = Section(offset, stored_bytes, raw_bytes, sha256)
         offset += stored_bytes
     if offset > file_bytes:
-        raise TruncatedError(f"not a usable compact index: it ends inside a section (byte {file_bytes} of {offset})")
+        raise cut_short("it ends inside a section", file_bytes)
     if offset < file_bytes:
         raise broken("it goes on after its last section", offset)
     return found

@@ -14,7 +14,6 @@ from accel.formats.compact.header import (
     WINDOW_BYTES,
     WINDOW_RUNS,
     Header,
-    broken,
     header_bytes_of,
     parse_header,
 )
@@ -50,15 +49,23 @@ class CompactIndex:
             return core.Checkpoints((), (), b"", b"")
         n_bytes = self._bounded(self.header.n_checkpoints * ROW_BYTES, "checkpoints")
         data = self._sections.read(CHECKPOINTS, max_raw_bytes=n_bytes)
-        return LazyCheckpoints(*parse_checkpoints(data, self.header), self.header, self._read_group)
+        with self._sections.blaming((CHECKPOINTS, 0)):
+            columns = parse_checkpoints(data, self.header)
+        return LazyCheckpoints(
+            *columns,
+            n_groups=self.header.n_groups,
+            per_group=self.header.windows_per_group,
+            read_group=self._read_group,
+        )
 
     @cached_property
     def span_digests(self) -> tuple[str, ...]:
         """Of each span; empty if the index has none."""
         n_bytes = self._bounded(32 * self.header.n_spans, "span digests")
         data = self._sections.read(SPAN_DIGESTS, max_raw_bytes=n_bytes)
-        if len(data) not in (0, n_bytes):
-            raise broken(f"span digests: {len(data)} bytes for {self.header.n_spans} spans")
+        with self._sections.blaming((SPAN_DIGESTS, 0)):
+            if len(data) not in (0, n_bytes):
+                raise FormatError(f"{len(data)} bytes for {self.header.n_spans} spans")
         return tuple(f"sha256:{data[i : i + 32].hex()}" for i in range(0, len(data), 32))
 
     @cached_property
@@ -71,9 +78,10 @@ class CompactIndex:
         left = self._max_bytes - self._bounded(table_bytes, "entries")
         columns: list[Buffer] = []
         for i in range(len(COLUMNS)):
-            columns.append(self._sections.read(COLUMN + i, max_raw_bytes=left))
-            left -= len(columns[-1])  # type: ignore[arg-type]
-        try:
+            column = self._sections.read(COLUMN + i, max_raw_bytes=left)
+            columns.append(column)
+            left -= len(column)
+        with self._sections.blaming(*((COLUMN + i, 0) for i in range(len(COLUMNS)))):
             return toc_join.join(
                 columns,
                 entries=header.n_entries,
@@ -83,8 +91,6 @@ class CompactIndex:
                 string_bytes=header.string_bytes,
                 archive_size=header.archive_size,
             )
-        except FormatError as error:
-            raise broken(f"entries: {error.what}") from None
 
     def layer_index(self) -> LayerIndex:
         """All of it as a layer index, whose checkpoints still read their windows when asked for."""
@@ -110,10 +116,8 @@ class CompactIndex:
         # A run covers at least one byte, and is written in four.
         runs = self._sections.read(WINDOW_RUNS, group, max_raw_bytes=4 * n * core.WINDOW_BYTES)
         kept = self._sections.read(WINDOW_BYTES, group, max_raw_bytes=n * core.WINDOW_BYTES)
-        try:
+        with self._sections.blaming((WINDOW_RUNS, group), (WINDOW_BYTES, group)):
             return unpack(runs, kept, n)
-        except FormatError as error:
-            raise broken(f"windows {group}: {error.what}") from None
 
     def _bounded(self, n_bytes: int, what: str) -> int:
         if n_bytes > self._max_bytes:
