@@ -30,8 +30,8 @@ from accel_core.toc_split import COLUMNS
 MAGIC = b"\x89ACX\r\n\x1a\n"  # as PNG's: shows text mode and 7-bit transfers
 VERSION = 1
 WINDOWS_PER_GROUP = 16
-MAX_WINDOWS_PER_GROUP = 1024
-MAX_HEADER_BYTES = 64 << 20
+MAX_WINDOWS_PER_GROUP = 256
+MAX_HEADER_BYTES = 4 << 20  # 95,000 sections: 760,000 windows in groups of 16
 
 FLAG_GZIP = 1
 FLAG_DIGEST = 2
@@ -149,10 +149,14 @@ def pack_header(header: Header, sections: Sequence[tuple[int, bytes, int]]) -> b
             header.string_bytes, 0,
             raw_digest(header.digest), raw_digest(header.diff_id),
         )  # fmt: skip
-        for kind, stored, raw_bytes in sections:
-            packed += _ROW.pack(kind, 0, len(stored), raw_bytes, hashlib.sha256(stored).digest())
+        packed += b"".join(
+            _ROW.pack(kind, 0, len(stored), raw_bytes, hashlib.sha256(stored).digest())
+            for kind, stored, raw_bytes in sections
+        )
     except struct.error as error:
         raise UnsupportedError(f"the layer is too large for a compact index: {error}") from None
+    if header_bytes > MAX_HEADER_BYTES:
+        raise UnsupportedError(f"the layer is too large for a compact index: a header of {header_bytes} bytes")
     return packed + hashlib.sha256(packed).digest()
 
 
