@@ -3,6 +3,7 @@ from typing import final
 from typing_extensions import Buffer
 
 from accel_core.entries import EntryTable
+from accel_core.toc_split import COLUMNS as COLUMNS
 
 ROW_BYTES: int
 RECORD_BYTES: int
