@@ -245,6 +245,9 @@ def test_a_real_tree_costs_a_few_bytes_an_entry() -> None:
 
 # What cannot be written
 
+GOING_BACK = Checkpoints((20, 10), (0, 1), bytes(2), bytes(2 * WINDOW_BYTES))
+STANDING = Checkpoints((10, 20), (0, 0), bytes(2), bytes(2 * WINDOW_BYTES))
+
 
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
@@ -256,6 +259,8 @@ def test_a_real_tree_costs_a_few_bytes_an_entry() -> None:
         ({"compression": "tar"}, FormatError, "3 checkpoints in a tar layer"),
         ({"uncomp_size": 899_999}, FormatError, "larger than the layer"),
         ({"comp_size": 200}, FormatError, "does not follow"),
+        ({"checkpoints": GOING_BACK}, FormatError, "do not advance"),
+        ({"checkpoints": STANDING, "span_digests": ()}, FormatError, "does not follow"),
         ({"archive_size": 1024}, FormatError, "outside the archive"),
         ({"span_bytes": 0}, FormatError, "out of range"),
         ({"comp_size": 1 << 63}, FormatError, "out of range"),

@@ -66,7 +66,10 @@ class LazyCheckpoints(Checkpoints):
 
 
 def pack_checkpoints(points: Checkpoints) -> tuple[bytes, list[memoryview]]:
-    """``(columns, windows)``: windows that are all zero are left out, shared ones are there once."""
+    """``(columns, windows)``: windows that are all zero are left out, shared ones are there once.
+
+    FormatError for checkpoints that go back.
+    """
     codes = array("I")
     windows: list[memoryview] = []
     number: dict[int, int] = {}
@@ -81,7 +84,10 @@ def pack_checkpoints(points: Checkpoints) -> tuple[bytes, list[memoryview]]:
             number[row] = len(windows)
             windows.append(window)
             codes.append(_NEXT_WINDOW)
-    steps = [array("Q", _steps(column)) for column in (points.comp_offset, points.uncomp_offset)]
+    try:
+        steps = [array("Q", _steps(column)) for column in (points.comp_offset, points.uncomp_offset)]
+    except OverflowError:
+        raise FormatError("this layer index cannot be: its checkpoints do not advance") from None
     return b"".join((bytes(points.bits), *map(_planes, (*steps, codes)))), windows
 
 
