@@ -2,8 +2,9 @@
 
 A read is served by a cursor: one whose last output holds the range, or the one that stands shortest before it, or one
 that is seated anew at the nearest resume point. Resume points are the checkpoints and, between them, block boundaries
-that cursors noted on their way; when the noted ones fill ``cache_bytes``, their spacing doubles and those that lie
-closer are dropped, so that they always cover evenly what was read.
+that cursors noted on their way. Once these fill half of ``cache_bytes``, new ones keep of their windows only what is
+used; once they fill all of it, their spacing doubles and those that lie closer are dropped, so that they always cover
+evenly what was read.
 
 Checkpoints may come from strangers. They are checked for what can be checked (order, range, expansion), and a cursor
 never reads or decodes beyond the span it was seated in. Wrong data that still inflates is not noticed here: that is what
@@ -11,15 +12,16 @@ never reads or decodes beyond the span it was seated in. Wrong data that still i
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memmove
 
 from accel_core.byte_source cimport ByteSource
 from accel_core.gzip_stream cimport CAP_MARKS, CHUNK
 from accel_core.inflate cimport WINDOW, Inflater
-from accel_core.inflate_cursor cimport PIECE, Cursor, Resume
+from accel_core.inflate_cursor cimport LOOK_BYTES, PIECE, Cursor, Resume
 from accel_core.status cimport OK, Status
+from accel_core.window_use cimport USE_BYTES, WindowUse
 
 from accel_core.errors import AccelError, FormatError
 
@@ -27,14 +29,15 @@ cdef enum:
     MAX_EXPANSION = 1032    # a match makes at most 258 bytes of at least 2 bits
     MIN_SPACING = 262144    # resume points closer than this save less time than their windows take memory
     MAX_CURSORS = 8
-    CURSOR_BYTES = WINDOW + CHUNK + PIECE + sizeof(Inflater) + CAP_MARKS * 16
+    # Window, output, piece, marks; what finds the used bytes of windows; a decoder for each of both.
+    CURSOR_BYTES = WINDOW + CHUNK + PIECE + CAP_MARKS * 16 + USE_BYTES + LOOK_BYTES + WINDOW + 2 * sizeof(Inflater)
 
 
 cdef class IndexedReader:
     """``size`` bytes, readable by range. Made by ``accel_core.open_indexed``, or by hand for other sources.
 
     ``cache_bytes`` bounds what is kept between reads (:attr:`memory_bytes` says what is): cursors with the last 256 KiB
-    they inflated, and windows of resume points. The windows of ``checkpoints`` are used where they are, not copied.
+    they inflated, and windows of resume points. A window of ``checkpoints`` is asked for when its span is.
     ``before_span(i)`` is called once for each span (by each thread that comes before it returned), before anything of it
     is inflated; what it raises ends the read.
     Errors name ``blob``.
@@ -43,7 +46,7 @@ cdef class IndexedReader:
     cdef readonly object blob
     cdef ByteSource source
     cdef object before_span
-    cdef const uint8_t[::1] windows     # keeps the buffer of the checkpoints' windows
+    cdef object checkpoints
     cdef Resume *points                 # by uncompressed offset
     cdef Py_ssize_t n_points, cap_points
     cdef Py_ssize_t n_spans
@@ -63,14 +66,14 @@ cdef class IndexedReader:
         self.cursors = []
         self.max_cursors = max(1, min(MAX_CURSORS, cache_bytes // 4 // CURSOR_BYTES))
         self.max_points_bytes = max(0, cache_bytes - self.max_cursors * CURSOR_BYTES)
+        self.checkpoints = checkpoints
         self.spacing = MIN_SPACING if self.max_points_bytes >= WINDOW else <int64_t>1 << 62
         self.load(checkpoints)
 
     def __dealloc__(self):
         cdef Py_ssize_t i
         for i in range(self.n_points):
-            if self.points[i].owned:
-                free(self.points[i].window)
+            free(self.points[i].window)
         free(self.points)
         free(self.span_uncomp)
         free(self.span_comp)
@@ -80,17 +83,15 @@ cdef class IndexedReader:
 
     cdef int load(self, checkpoints) except -1:
         """Take the checkpoints over, without those at the end of the data, and check what can be checked."""
-        cdef Py_ssize_t n = len(checkpoints), i, row
-        cdef object comp = checkpoints.comp_offset, uncomp = checkpoints.uncomp_offset
-        cdef object bits = checkpoints.bits, rows = checkpoints.rows
+        cdef Py_ssize_t n = len(checkpoints), i
+        cdef object comp = checkpoints.comp_offset, uncomp = checkpoints.uncomp_offset, bits = checkpoints.bits
         cdef Resume *point
-        if self.size < 0 or len(comp) != n or len(uncomp) != n or (rows is not None and len(rows) != n):
+        if self.size < 0 or len(comp) != n or len(uncomp) != n:
             raise FormatError("the index contradicts itself", blob=self.blob)
         while n > 1 and uncomp[n - 1] >= self.size:
             n -= 1
         if n == 0 or uncomp[0] != 0:
             raise FormatError("the index has no checkpoint at the start of the data", blob=self.blob)
-        self.windows = checkpoints.windows
         self.cap_points = n + 64
         self.points = <Resume *>calloc(self.cap_points, sizeof(Resume))
         self.span_uncomp = <int64_t *>calloc(n + 1, sizeof(int64_t))
@@ -105,12 +106,6 @@ cdef class IndexedReader:
             point.comp = self.span_comp[i] = comp[i]
             point.uncomp = self.span_uncomp[i] = uncomp[i]
             point.bits = bits[i]
-            row = i if rows is None else rows[i]
-            if row >= 0:
-                if row >= self.windows.shape[0] // WINDOW:
-                    raise self.bad_checkpoint(i, comp[i])
-                point.window = <uint8_t *>&self.windows[row * WINDOW]
-                point.n_window = WINDOW
         self.span_comp[n] = self.source.size
         self.span_uncomp[n] = self.size
         self.n_points = self.n_spans = n
@@ -218,9 +213,8 @@ cdef class IndexedReader:
 
     cdef Cursor take(self, Py_ssize_t span, int64_t offset):
         """A cursor of nobody else's that can read from ``offset`` on, moved there if need be."""
-        cdef Resume *place = &self.points[self.point_before(offset)]
         cdef Cursor cursor, best = None, oldest = None
-        cdef int64_t nearest = place.uncomp
+        cdef int64_t nearest = self.points[self.point_before(offset)].uncomp
         for cursor in self.cursors:
             if cursor.busy:
                 continue
@@ -229,20 +223,46 @@ cdef class IndexedReader:
             if cursor.span == span and cursor.first() <= offset and cursor.pos() >= nearest:
                 nearest = cursor.pos()
                 best = cursor
-        if best is None:
-            if oldest is None or len(self.cursors) < self.max_cursors:
-                oldest = Cursor()
-                oldest.source = self.source
-                self.cursors.append(oldest)
-            best = oldest
-            best.seat(place, span, self.span_comp[span + 1], self.spacing)
-        best.busy = True
         self.reads += 1
-        best.used = self.reads
-        return best
+        if best is not None:
+            best.busy = True
+            best.used = self.reads
+            return best
+        if oldest is None or len(self.cursors) < self.max_cursors:
+            oldest = Cursor()
+            oldest.source = self.source
+            self.cursors.append(oldest)
+        oldest.busy = True      # from here on: whatever runs Python code may let another thread in
+        oldest.used = self.reads
+        oldest.span = -1
+        try:
+            self.seat(oldest, span, offset)
+        except BaseException:
+            oldest.busy = False
+            raise
+        return oldest
 
-    cdef void give_back(self, Cursor cursor):
+    cdef int seat(self, Cursor cursor, Py_ssize_t span, int64_t offset) except -1:
+        """Move a cursor to the last resume point not after ``offset``."""
+        cdef Resume place = self.points[self.point_before(offset)]
+        cdef const uint8_t[::1] window
+        if place.window == NULL:
+            window = self.checkpoints.window(span)
+            if window.shape[0] > WINDOW:
+                raise self.bad_checkpoint(span, place.comp)
+            if window.shape[0]:
+                place.window = <uint8_t *>&window[0]
+                place.n_window = <int32_t>window.shape[0]
+        cursor.seat(&place, span, self.span_comp[span + 1], self.spacing)
+        return 0
+
+    cdef int give_back(self, Cursor cursor) except -1:
         cdef int i
+        if cursor.n_notes and self.points_bytes > self.max_points_bytes // 2:
+            if cursor.use is None:
+                cursor.use = WindowUse()
+            with nogil:
+                cursor.pack_notes()
         for i in range(cursor.n_notes):
             self.add_point(&cursor.notes[i])
         cursor.n_notes = 0
@@ -251,6 +271,7 @@ cdef class IndexedReader:
         cursor.busy = False
         if len(self.cursors) > self.max_cursors:        # more threads than cursors were reading
             self.cursors.remove(cursor)
+        return 0
 
     # --- resume points -------------------------------------------------------------------------------------------
 
@@ -281,12 +302,12 @@ cdef class IndexedReader:
         cdef Py_ssize_t i = self.point_before(note.uncomp) + 1
         cdef int64_t gap = self.spacing * 3 // 4
         cdef Resume *grown
-        if self.points_bytes and self.points_bytes + WINDOW > self.max_points_bytes:
+        if self.points_bytes and self.points_bytes + note.n_window > self.max_points_bytes:
             self.thin_points()
             i = self.point_before(note.uncomp) + 1
             gap = self.spacing * 3 // 4
         if (
-            self.points_bytes + WINDOW > self.max_points_bytes
+            self.points_bytes + note.n_window > self.max_points_bytes
             or note.uncomp - self.points[i - 1].uncomp < gap
             or (i < self.n_points and self.points[i].uncomp - note.uncomp < gap)
         ):
@@ -302,16 +323,16 @@ cdef class IndexedReader:
         memmove(&self.points[i + 1], &self.points[i], (self.n_points - i) * sizeof(Resume))
         self.points[i] = note[0]
         self.n_points += 1
-        self.points_bytes += WINDOW
+        self.points_bytes += note.n_window
 
     cdef void thin_points(self) noexcept:
         """Double the spacing and drop the noted points that are closer to the one before."""
         cdef Py_ssize_t i, kept = 1
         self.spacing *= 2
         for i in range(1, self.n_points):
-            if self.points[i].owned and self.points[i].uncomp - self.points[kept - 1].uncomp < self.spacing * 3 // 4:
+            if self.points[i].window != NULL and self.points[i].uncomp - self.points[kept - 1].uncomp < self.spacing * 3 // 4:
+                self.points_bytes -= self.points[i].n_window
                 free(self.points[i].window)
-                self.points_bytes -= WINDOW
             else:
                 self.points[kept] = self.points[i]
                 kept += 1

@@ -10,12 +10,14 @@ resume there instead of at the span's start. CRC-32 is not computed: a reader th
 not compare it.
 """
 
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memmove, memset
 
 from accel_core.gzip_stream cimport AFTER_ALL, BETWEEN, CHUNK, COMPLETE, IN_DEFLATE, GzipStream
 from accel_core.inflate cimport IN_PAD, OUT_SLACK, WINDOW, BlockMark, inflate_restart
+from accel_core.window_pack cimport pack_window, unpack_window
+from accel_core.window_use cimport WindowUse
 from accel_core.status cimport FAULT, NEED_ROOM, OK, TRUNCATED, Status
 
 cdef enum:
@@ -25,15 +27,18 @@ cdef enum:
 cdef class Cursor(GzipStream):
     def __cinit__(self):
         self.piece = <uint8_t *>calloc(1, PIECE + IN_PAD)
-        if self.piece == NULL:
+        self.look = <uint8_t *>malloc(LOOK_BYTES)
+        if self.piece == NULL or self.look == NULL:
             raise MemoryError()
         self.span = -1
+        self.noting = True
 
     def __dealloc__(self):
         cdef int i
         for i in range(self.n_notes):
             free(self.notes[i].window)
         free(self.piece)
+        free(self.look)
 
     # --- hooks of GzipStream -------------------------------------------------------------------------------------
 
@@ -68,10 +73,14 @@ cdef class Cursor(GzipStream):
         inflate_restart(self.inf)
         self.chunk_pos = place.uncomp
         self.out = self.known = self.chunk
-        self.history = self.chunk - place.n_window
-        if place.n_window:
-            memcpy(self.history, place.window, place.n_window)
-        memset(self.window, 0, WINDOW - place.n_window)
+        if place.packed:
+            self.history = self.window
+            unpack_window(place.window, place.n_window, self.window)
+        else:
+            self.history = self.chunk - place.n_window
+            if place.n_window:
+                memcpy(self.history, place.window, place.n_window)
+            memset(self.window, 0, WINDOW - place.n_window)
 
     cdef int64_t pos(self) noexcept nogil:
         """Uncompressed offset of the next byte to decode."""
@@ -131,7 +140,9 @@ cdef class Cursor(GzipStream):
         self.chunk = to
         self.out = to + n_head
         self.history = to + (self.history - start if self.history > start else 0)
+        self.noting = False         # who reads so much at once hardly comes back for a part of it
         status = self.decode_to(to + n - OUT_SLACK)
+        self.noting = True
         done[0] = self.out - to
         # Back to the own window, whatever came of it.
         self.chunk_pos += done[0]
@@ -154,8 +165,9 @@ cdef class Cursor(GzipStream):
             last = self.fetch_pos == self.comp_end
             status = self.consume(self.in_next, self.in_end, last, &stop)
             self.in_next = stop
-            if self.inf.n_marks:
+            if self.noting:
                 self.take_notes()
+            self.inf.n_marks = 0
             if status == OK:
                 if last or self.where == AFTER_ALL:
                     self.what = "the gzip stream ends before the index says"
@@ -209,14 +221,13 @@ cdef class Cursor(GzipStream):
                 if note.window == NULL:
                     break           # only a help for later reads
                 memcpy(note.window, self.chunk + (mark.out_pos - self.chunk_pos) - WINDOW, WINDOW)
-                note.owned = True
+                note.packed = False
                 note.n_window = WINDOW
                 note.uncomp = self.last_note = mark.out_pos
                 note.comp = (mark.bit_pos + 7) >> 3
                 note.bits = <uint8_t>(8 * note.comp - mark.bit_pos)
                 self.n_notes += 1
             mark += 1
-        self.inf.n_marks = 0
 
     cdef void thin_notes(self) noexcept nogil:
         """Drop every other note: a long way is noted in wider steps."""
@@ -226,3 +237,25 @@ cdef class Cursor(GzipStream):
             self.notes[i // 2] = self.notes[i + 1]
         self.n_notes = MAX_NOTES // 2
         self.spacing *= 2
+
+    cdef int pack_notes(self) except -1 nogil:
+        """Keep of the notes' windows what the data behind them refers to; about a tenth."""
+        cdef int i
+        cdef int64_t start
+        cdef Py_ssize_t n
+        cdef uint8_t *packed
+        for i in range(self.n_notes):
+            start = self.notes[i].comp - (1 if self.notes[i].bits else 0)
+            n = <Py_ssize_t>(self.comp_end - start if self.comp_end - start < LOOK_BYTES else LOOK_BYTES)
+            n = self.source.fetch(self.look, n, start)
+            if n == 0 or self.use.find(self.look, n, self.notes[i].bits) != OK:
+                continue
+            n = pack_window(self.notes[i].window, self.use.used, self.look)
+            packed = <uint8_t *>malloc(n + 1) if n < WINDOW else NULL
+            if packed != NULL:
+                memcpy(packed, self.look, n)
+                free(self.notes[i].window)
+                self.notes[i].window = packed
+                self.notes[i].n_window = <int32_t>n
+                self.notes[i].packed = True
+        return 0
