@@ -110,6 +110,7 @@ def full_reads(
     base = min(wall for name, (_, wall) in times.items() if "accel" not in name)
     for name, (cpu, wall) in times.items():
         yield Row(
-            "read", case, name, path.stat().st_size, layer_index.uncomp_size, cpu_s=round(cpu, 4), wall_s=round(wall, 4),
-            mb_s=round(layer_index.uncomp_size / wall / 1e6, 1), ratio=round(base / wall, 2), note="MB/s of wall time",
+            "read", case, name, path.stat().st_size, layer_index.uncomp_size,
+            cpu_s=round(cpu, 4), wall_s=round(wall, 4), mb_s=round(layer_index.uncomp_size / wall / 1e6, 1),
+            ratio=round(base / wall, 2), note="MB/s of wall time",
         )  # fmt: skip

@@ -1,8 +1,8 @@
 """Readers of a gzip layer through an index, ours and other people's, behind one door: open, read at, read on.
 
-All use checkpoints 4 MiB apart in the output, made before; the readers of GZIDX files the same one. ratarmount keeps its
-own index in a file, made by the package it chooses for ``-P1`` (indexed_gzip or rapidgzip), and is asked for ranges of
-tar members, as its users do, not of the archive; where those lie is looked up before the clock starts.
+All use checkpoints 4 MiB apart in the output, made before; indexed_gzip and rapidgzip the same GZIDX file. ratarmount
+keeps its own index in a file, and is asked for ranges of tar members, as its users do, not of the archive; where those
+lie is looked up before the clock starts. Its gzip backend is the rapidgzip or indexed_gzip that is installed.
 """
 
 import bisect
@@ -140,8 +140,8 @@ def _plain(name: bytes) -> bool:
 def ratarmount_open(path: Path, index_file: Path, threads: int) -> Any:
     tar = module("ratarmountcore.mountsource.formats.tar")
     return tar.SQLiteIndexedTar(
-        str(path), writeIndex=True, indexFilePath=str(index_file), gzipSeekPointSpacing=SPACING, parallelization=threads,
-        printDebug=0,
+        str(path), writeIndex=True, indexFilePath=str(index_file), gzipSeekPointSpacing=SPACING,
+        parallelization=threads, printDebug=0,
     )  # fmt: skip
 
 

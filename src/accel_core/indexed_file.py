@@ -13,7 +13,7 @@ from accel_core.indexed_reader import IndexedReader
 from accel_core.layer_index import LayerIndex
 from accel_core.read_ahead import RangeReader, ReadAhead, stream
 
-DEFAULT_CACHE_BYTES = 32 << 20
+DEFAULT_CACHE_BYTES = 64 << 20
 HASH_BYTES = 1 << 20
 AHEAD_AFTER = 4 << 20  # bytes read in sequence before threads inflate ahead
 
@@ -33,8 +33,8 @@ def open_indexed(
     ``read_at(offset, n)``.
 
     With ``verify``, if the index has span digests, a span is compared with its digest when it is first touched, before
-    a byte of it is inflated: reading 4 KiB then costs hashing a span, once. What changes in the source after that is not
-    noticed. Without, as nothing else can tell, wrong bytes that still inflate are returned as they are.
+    a byte of it is inflated: reading 4 KiB then costs hashing a span, once. What changes in the source after that is
+    not noticed. Without, as nothing else can tell, wrong bytes that still inflate are returned as they are.
 
     ``threads`` inflate ahead once reads follow each other, and share reads of many spans. ``cache_bytes`` bounds what
     is kept between reads; reading ahead takes ``threads + 1`` spans more. ``blob`` names the layer in errors (default:
@@ -83,8 +83,8 @@ def _byte_source(source: object, size: int) -> ByteSource:
 
 
 class IndexedFile(io.RawIOBase):
-    """A seekable, read-only file. ``read_at`` and ``readinto_at`` may be called by several threads at once; the position
-    (``read``, ``readinto``, ``seek``) is for one."""
+    """A seekable, read-only file. ``read_at`` and ``readinto_at`` may be called by several threads at once; the
+    position (``read``, ``readinto``, ``seek``) is for one."""
 
     def __init__(self, reader: RangeReader, *, threads: int = 1, descriptor: int | None = None) -> None:
         super().__init__()

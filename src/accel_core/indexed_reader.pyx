@@ -7,7 +7,7 @@ used; once they fill all of it, their spacing doubles and those that lie closer 
 evenly what was read.
 
 Checkpoints may come from strangers. They are checked for what can be checked (order, range, expansion), and a cursor
-never reads or decodes beyond the span it was seated in. Wrong data that still inflates is not noticed here: that is what
+never reads beyond the span it was seated in. Wrong data that still inflates is not noticed here: that is what
 ``before_span`` is for, which sees a span before its first byte is inflated.
 """
 
@@ -38,8 +38,8 @@ cdef class IndexedReader:
 
     ``cache_bytes`` bounds what is kept between reads (:attr:`memory_bytes` says what is): cursors with the last 256 KiB
     they inflated, and windows of resume points. A window of ``checkpoints`` is asked for when its span is.
-    ``before_span(i)`` is called once for each span (by each thread that comes before it returned), before anything of it
-    is inflated; what it raises ends the read.
+    ``before_span(i)`` is called once for each span (by each thread that comes before it returned), before anything of
+    it is inflated; what it raises ends the read.
     Errors name ``blob``.
     """
     cdef readonly int64_t size
@@ -57,7 +57,7 @@ cdef class IndexedReader:
     cdef Py_ssize_t max_cursors
     cdef int64_t spacing, points_bytes, max_points_bytes, reads
 
-    def __cinit__(self, ByteSource source not None, checkpoints, int64_t uncomp_size, *, int64_t cache_bytes=32 << 20,
+    def __cinit__(self, ByteSource source not None, checkpoints, int64_t uncomp_size, *, int64_t cache_bytes=64 << 20,
                   before_span=None, blob=None):
         self.source = source
         self.size = uncomp_size
@@ -328,9 +328,11 @@ cdef class IndexedReader:
     cdef void thin_points(self) noexcept:
         """Double the spacing and drop the noted points that are closer to the one before."""
         cdef Py_ssize_t i, kept = 1
+        cdef int64_t gap
         self.spacing *= 2
         for i in range(1, self.n_points):
-            if self.points[i].window != NULL and self.points[i].uncomp - self.points[kept - 1].uncomp < self.spacing * 3 // 4:
+            gap = self.points[i].uncomp - self.points[kept - 1].uncomp
+            if self.points[i].window != NULL and gap < self.spacing * 3 // 4:
                 self.points_bytes -= self.points[i].n_window
                 free(self.points[i].window)
             else:

@@ -16,9 +16,8 @@ from libc.string cimport memcpy, memmove, memset
 
 from accel_core.gzip_stream cimport AFTER_ALL, BETWEEN, CHUNK, COMPLETE, IN_DEFLATE, GzipStream
 from accel_core.inflate cimport IN_PAD, OUT_SLACK, WINDOW, BlockMark, inflate_restart
-from accel_core.window_pack cimport pack_window, unpack_window
-from accel_core.window_use cimport WindowUse
 from accel_core.status cimport FAULT, NEED_ROOM, OK, TRUNCATED, Status
+from accel_core.window_pack cimport pack_window, unpack_window
 
 cdef enum:
     DIRECT = 131072         # ranges from this size on are decoded where they are wanted
@@ -31,7 +30,6 @@ cdef class Cursor(GzipStream):
         if self.piece == NULL or self.look == NULL:
             raise MemoryError()
         self.span = -1
-        self.noting = True
 
     def __dealloc__(self):
         cdef int i
@@ -71,7 +69,9 @@ cdef class Cursor(GzipStream):
         self.inf.n_marks = 0
         self.inf.marks_due = False
         inflate_restart(self.inf)
+        self.noting = True
         self.chunk_pos = place.uncomp
+        self.chunk = self.window + WINDOW       # a read that the source ended may have left it in its caller's memory
         self.out = self.known = self.chunk
         if place.packed:
             self.history = self.window

@@ -52,10 +52,15 @@ def _next(pending: deque[tuple[Future[int], memoryview]], buffers: list[bytearra
     future.result()
     buffer = view.obj
     assert isinstance(buffer, bytearray)
-    with view, view.toreadonly() as piece:
+    piece = view.toreadonly()
+    try:
         yield piece
+    finally:
+        for used in (piece, view):
+            with suppress(BufferError):
+                used.release()
     with suppress(BufferError):
-        buffer.append(0)  # refused while somebody keeps a slice
+        buffer.append(0)  # refused while somebody keeps a part of it
         buffer.pop()
         buffers.append(buffer)
 
