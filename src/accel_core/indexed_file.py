@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from typing_extensions import Buffer
 
@@ -74,12 +75,12 @@ def open_indexed(
     return IndexedFile(reader, threads=threads, descriptor=descriptor)
 
 
-def _byte_source(source: object, size: int) -> ByteSource:
+def _byte_source(source: Any, size: int) -> ByteSource:
     if isinstance(source, int):
         return FileSource(source)
     if callable(source):
         return CallSource(source, size)
-    return BufferSource(source)  # type: ignore[arg-type]
+    return BufferSource(source)
 
 
 class IndexedFile(io.RawIOBase):
