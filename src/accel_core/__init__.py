@@ -4,6 +4,8 @@ from accel_core.checkpoints import Checkpoints
 from accel_core.entries import EntryTable
 from accel_core.entry import Entry
 from accel_core.errors import AccelError, FormatError, LimitError, TruncatedError, UnsupportedError
+from accel_core.indexed_file import IndexedFile, open_indexed
+from accel_core.indexed_reader import IndexedReader
 from accel_core.indexing import index
 from accel_core.inflate_at import inflate_span
 from accel_core.layer_index import LayerIndex
@@ -16,6 +18,8 @@ __all__ = [
     "Entry",
     "EntryTable",
     "FormatError",
+    "IndexedFile",
+    "IndexedReader",
     "LayerIndex",
     "LayerScanner",
     "LimitError",
@@ -23,4 +27,5 @@ __all__ = [
     "UnsupportedError",
     "index",
     "inflate_span",
+    "open_indexed",
 ]

@@ -1,4 +1,4 @@
-"""Random access to the uncompressed bytes of one layer through its index, one verified span at a time."""
+"""Random access to the uncompressed bytes of one layer through its index, from verified spans only."""
 
 import hashlib
 from bisect import bisect_right
@@ -7,15 +7,19 @@ from collections.abc import Callable, Iterator
 
 from accel.blobs import Blob
 from accel.errors import DigestMismatch, FormatError, LimitError
-from accel_core.inflate_at import inflate_span
+from accel_core.byte_source import CallSource
+from accel_core.indexed_reader import IndexedReader
 from accel_core.layer_index import LayerIndex
 
-MAX_SPAN_BYTES = 256 << 20  # of either side; a span is held in memory whole. Writers make 1-8 MiB ones.
-_CACHED_SPANS = 2  # a file that straddles two spans, and its neighbour, fetch neither twice
+MAX_SPAN_BYTES = 256 << 20  # of either side. Writers make 1-8 MiB ones; a stored span is held in memory whole.
+PIECE_BYTES = 1 << 20  # read at a time
+_KEPT_SPANS = 2  # a file that straddles two spans, and its neighbour, fetch neither twice
+_CACHE_BYTES = 8 << 20  # of decoders, and of places to go on from
 
 
 class LayerReader:
-    """Reads ranges of a layer. Every span is checked against its digest before a byte of it is inflated.
+    """Reads ranges of a layer. Every span is checked against its digest before a byte of it is inflated, and inflated
+    only as far as it is read.
 
     ``name`` is the layer's digest, for errors. ``on_fetch`` is told the bytes of each range read from ``blob``.
     Not for use by several threads at once.
@@ -34,10 +38,17 @@ class LayerReader:
         self.name = name
         self._blob = blob
         self._on_fetch = on_fetch
-        self._spans: OrderedDict[int, bytes] = OrderedDict()
+        self._spans: OrderedDict[int, bytes] = OrderedDict()  # as stored
+        self._number = 0  # of the span being read
+        self._inflated: IndexedReader | None = None
+        if index.compression == "gzip":
+            source = CallSource(self._stored, blob.size)
+            self._inflated = IndexedReader(
+                source, index.checkpoints, index.archive_size, cache_bytes=_CACHE_BYTES, blob=name
+            )
 
     def read(self, start: int, end: int) -> Iterator[bytes | memoryview]:
-        """The uncompressed bytes ``[start, end)``, a span or less at a time.
+        """The uncompressed bytes ``[start, end)``, a MiB or less at a time.
 
         Raises ``FormatError`` when the index or the layer does not hold them, ``DigestMismatch`` for a span that is
         not what its digest says.
@@ -47,25 +58,33 @@ class LayerReader:
                 f"range [{start}, {end}) is outside the archive", blob=self.name, uncomp_offset=start
             )
         while start < end:
-            number = self._span_of(start)
+            self._number = number = self._span_of(start)
             first, last = self.index.span_uncomp(number)
-            upto = min(end, last)
-            yield memoryview(self.span(number))[start - first : upto - first]
+            _limit(last - first)
+            upto = min(end, last, start + PIECE_BYTES)
+            if self._inflated is None:
+                yield memoryview(self._span(number))[start - first : upto - first]
+            else:
+                yield self._inflated.read_at(start, upto - start)
             start = upto
 
-    def span(self, number: int) -> bytes:
-        """The inflated bytes of span ``number``, fetched and verified unless it was just used."""
+    def _stored(self, comp_offset: int, n_bytes: int) -> memoryview:
+        """Stored bytes of the span being read."""
+        at = comp_offset - self.index.span_comp(self._number)[0]
+        return memoryview(self._span(self._number))[at : at + n_bytes]
+
+    def _span(self, number: int) -> bytes:
+        """The stored bytes of span ``number``, fetched and verified unless it was just used."""
         if number in self._spans:
             self._spans.move_to_end(number)
             return self._spans[number]
-        data = self._inflate(number, self.compressed_span(number))
+        data = self._fetch(number)
         self._spans[number] = data
-        if len(self._spans) > _CACHED_SPANS:
+        if len(self._spans) > _KEPT_SPANS:
             self._spans.popitem(last=False)
         return data
 
-    def compressed_span(self, number: int) -> bytes:
-        """The stored bytes of span ``number``, verified."""
+    def _fetch(self, number: int) -> bytes:
         start, end = self.index.span_comp(number)
         _limit(end - start)
         comp = self._blob.read_at(start, end - start)
@@ -81,20 +100,6 @@ class LayerReader:
             what = f"{self.name} span {number} (compressed offset {start})"
             raise DigestMismatch(self.index.span_digests[number], got, n_bytes=len(comp), blob=what)
         return comp
-
-    def _inflate(self, number: int, comp: bytes) -> bytes:
-        if self.index.compression == "tar":
-            return comp
-        start, end = self.index.span_uncomp(number)
-        _limit(end - start)
-        points = self.index.checkpoints
-        try:
-            return inflate_span(comp, points.bits[number], points.window(number), end - start)
-        except FormatError as error:
-            error.blob = self.name
-            if error.comp_offset is not None:
-                error.comp_offset += self.index.span_comp(number)[0]
-            raise
 
     def _span_of(self, uncomp_offset: int) -> int:
         if self.index.compression == "tar":

@@ -1,0 +1,3 @@
+from accel_core.gzip_stream import GzipStream
+
+class Cursor(GzipStream): ...
