@@ -56,12 +56,16 @@ def demo_layers() -> list[Path]:
 def layer(name: str, encoder: str, tiny: bool) -> Path | None:
     """The layer ``name`` as compressed by ``encoder``; None if that is not installed."""
     path = CACHE / f"{name}{'-tiny' if tiny else ''}.{encoder}.tar.gz"
+    return path if path.exists() else compressed(tar(name, tiny), path, encoder)
+
+
+def compressed(source: Path, path: Path, encoder: str) -> Path | None:
+    """``source`` compressed by ``encoder`` as ``path``, unless that exists; None if the encoder is not installed."""
     if path.exists():
         return path
     command = go_encoder() if encoder == "go" else ENCODERS[encoder]
     if not command or shutil.which(command[0]) is None:
         return None
-    source = tar(name, tiny)
     with publish(path) as temporary:
         with source.open("rb") as data, temporary.open("wb") as out:
             arguments = [str(source)] if encoder.startswith("libdeflate") else []   # it wants to map its input
