@@ -37,6 +37,7 @@ class Row:
     p99_ms: float | None = None
     per_s: float | None = None          # calls a second
     note: str = ""
+    version: str = ""                   # of somebody else's implementation
     commit: str = field(default_factory=commit)
     machine: str = field(default_factory=machine)
 
@@ -61,15 +62,15 @@ def rows_of(
 def table(rows: Iterable[Row]) -> str:
     """The rows as text columns."""
     lines = [
-        ("bench", "case", "implementation", "CPU s", "wall s", "MB/s", "ratio", "peak MB", "p50 ms", "p99 ms",
+        ("bench", "case", "implementation", "version", "CPU s", "wall s", "MB/s", "ratio", "peak MB", "p50 ms", "p99 ms",
          "calls/s", "note")
     ]  # fmt: skip
     for row in rows:
         lines.append(
             (
-                row.bench, row.case, row.implementation, shown(row.cpu_s, 4), shown(row.wall_s, 4), shown(row.mb_s, 0),
-                shown(row.ratio, 2), shown(row.peak_mb, 1), shown(row.p50_ms, 3), shown(row.p99_ms, 3),
-                shown(row.per_s, 0), row.note,
+                row.bench, row.case, row.implementation, row.version, shown(row.cpu_s, 4), shown(row.wall_s, 4),
+                shown(row.mb_s, 0), shown(row.ratio, 2), shown(row.peak_mb, 1), shown(row.p50_ms, 3),
+                shown(row.p99_ms, 3), shown(row.per_s, 0), row.note,
             )
         )  # fmt: skip
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]

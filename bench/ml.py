@@ -48,6 +48,10 @@ REF_NAME = "org.opencontainers.image.ref.name"
 MANIFEST, CONFIG, LAYER = OCI + "manifest.v1+json", OCI + "config.v1+json", OCI + "layer.v1.tar+gzip"
 
 
+class CannotMake(Exception):
+    """This machine lacks what the image takes."""
+
+
 def folder(tiny: bool) -> Path:
     return data.CACHE / ("ml-tiny" if tiny else "ml")
 
@@ -67,7 +71,7 @@ def layer(name: str, tiny: bool) -> Path:
     """The layer ``root`` or ``big`` as it is in the image."""
     path = folder(tiny) / f"{name}.tar.gz"
     if not path.exists() and not data.compressed(tar(name, tiny), path, "gzip-6"):
-        raise SystemExit("the ml image needs gzip")
+        raise CannotMake("the ml image needs gzip")
     return path
 
 
@@ -105,7 +109,10 @@ def tree_of(name: str) -> Path:
         part = tree.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        {"root": bootstrap, "big": install}[name](part)
+        try:
+            {"root": bootstrap, "big": install}[name](part)
+        except subprocess.CalledProcessError as error:
+            raise CannotMake(f"the ml image could not be made: {error}") from error
         part.rename(tree)
     return tree
 
@@ -114,7 +121,7 @@ def bootstrap(tree: Path) -> None:
     """A Debian root in ``tree``."""
     tool = shutil.which("debootstrap") or shutil.which("/usr/sbin/debootstrap")
     if tool is None or os.geteuid():
-        raise SystemExit("the ml image needs debootstrap, and root's rights to run it")
+        raise CannotMake("the ml image needs debootstrap, and root's rights to run it")
     command = [tool, "--arch=amd64", "--variant=minbase", f"--include={','.join(PACKAGES)}", "bookworm", str(tree)]
     subprocess.run(command, check=True, stdout=sys.stderr)
 
@@ -122,7 +129,7 @@ def bootstrap(tree: Path) -> None:
 def install(tree: Path) -> None:
     """The packages as below /usr/local in ``tree``, compiled, without what only CUDA needs."""
     if sys.version_info[:2] != (3, 11):
-        raise SystemExit("the ml image needs Python 3.11, whose .pyc files it holds")
+        raise CannotMake("the ml image needs Python 3.11, whose .pyc files it holds")
     local = tree / "usr" / "local"
     site = local / "lib" / "python3.11" / "site-packages"
     platforms = [option for name in PLATFORMS for option in ("--platform", name)]

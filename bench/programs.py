@@ -1,0 +1,55 @@
+"""Programs that benches run as processes: how to call each, which version it is, and what to do where it is missing."""
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import data
+from accel.bench.peers import from_pypi, program
+
+HERE = Path(__file__).resolve().parent
+APT = {"libdeflate-gunzip": "libdeflate-tools", "igzip": "isal"}     # package of a program, where it has another name
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """``version`` is None where it is not installed."""
+
+    command: tuple[str, ...]
+    version: str | None
+    missing: str = ""
+
+
+def accel() -> Program:
+    """The command line of the accel that these benches belong to; its version is the row's commit."""
+    return Program((sys.executable, "-c", "from accel.cli import main; main()"), "")
+
+
+def python(package: str, text: str) -> Program:
+    """A program in Python that needs a package from PyPI."""
+    return Program((sys.executable, "-c", text), from_pypi(package, package).version(), f"pip install {package}")
+
+
+def script(package: str) -> Program:
+    """The program that a package from PyPI installs beside our Python."""
+    return Program((str(Path(sys.executable).with_name(package)),), from_pypi(package, package).version(),
+                   f"pip install {package}")  # fmt: skip
+
+
+def installed(name: str, *ask: str) -> Program:
+    """A program on the PATH."""
+    question = ask or (("-V",) if name == "libdeflate-gunzip" else ("--version",))
+    return Program((name,), program(name, "", *question).version(), f"apt install {APT.get(name, name)}")
+
+
+def gztool() -> Program:
+    return installed("gztool", "-h")
+
+
+def soci() -> Program:
+    """SOCI's zTOC builder, as ``bench/setup.py`` builds it."""
+    binary = data.CACHE / "soci"
+    pinned = re.search(r"soci-snapshotter (v\S+)", (HERE / "soci" / "go.mod").read_text())
+    assert pinned is not None
+    return Program((str(binary),), pinned[1] if binary.exists() else None, "python bench/setup.py builds it")
