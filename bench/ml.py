@@ -2,8 +2,9 @@
 
 Two layers, each one gzip stream by ``gzip -6 -n``, as PAX tars with owner 0 and a fixed time::
 
-    root   262 MB of tar     Debian 12 by debootstrap (minbase, PACKAGES)
-    big    1.7 GB, 52,000    site-packages by pip: what ml-packages.txt pins, with the .pyc files that pip leaves
+    root   279 MB of tar, 108 MB as gzip                        Debian 12 by debootstrap: minbase and PACKAGES
+    big    1,765 MB of tar in 59,124 entries, 497 MB as gzip    site-packages by pip: what ml-packages.txt pins, with
+                                                                the .pyc files that pip leaves
 
 PyPI's torch for x86-64 is the CUDA build. What only CUDA needs stays out (CUDA_ONLY, and the nvidia-* packages it depends
 on), which leaves what the CPU build holds: libtorch_cpu.so is 448 of its 600 MB. Everything is for x86-64 Linux and Python
