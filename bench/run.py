@@ -14,11 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from measure import Row, table  # noqa: E402
 
-<<<<<<< HEAD
-BENCHES = ("scan", "read", "checksum", "tar", "memory", "start_fetch")
-=======
-BENCHES = ("scan", "checksum", "tar", "memory", "start_fetch", "process")
->>>>>>> eb921c8 (Measure whole processes that index a large layer)
+BENCHES = ("scan", "read", "checksum", "tar", "memory", "start_fetch", "process", "image", "curve")
 
 
 def main() -> int:
