@@ -22,4 +22,4 @@ def run(tiny: bool, rounds: int, only: str | None = None) -> Iterator[Row]:
             },
             rounds,
         )
-        yield from rows_of("checksum", f"blocks of {block_bytes}", times, "zlib", total, total)
+        yield from rows_of("checksum", f"blocks of {block_bytes}", times, "zlib", total, total, peers.versions())

@@ -1,11 +1,10 @@
-"""Whole processes, measured from outside: CPU time of all their threads, wall time, peak memory, and what they wrote."""
+"""Whole processes, measured from outside: CPU time of all threads, wall time, peak memory, and what they wrote."""
 
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from measure import Row
 

@@ -3,8 +3,8 @@
 Sizes: whole processes (see `process.py`) over layers of 100 MB to 2 GB of tar, each one gzip stream; the entries of the
 mixed layer over and over. `--only 8000` takes 8 GB instead, or any other number of MB.
 
-Chunks: the scan of the largest of these layers in this process, as so many chunks with a thread each. Wall time is that of
-the cores that are here; the CPU time of 16 chunks tells what more cores would have to pay for, wherever it is counted.
+Chunks: the scan of the largest of these layers in this process, as so many chunks with a thread each. Wall time is that
+of the cores that are here; CPU time counts the work of all chunks, which is what more cores would share.
 """
 
 import os
@@ -32,6 +32,8 @@ WITHOUT = ("-dc", "accel index --format soci --threads 2")      # rows of proces
 
 
 def run(tiny: bool, rounds: int, only: str | None = None) -> Iterator[Row]:
+    if only and not only.isdecimal():
+        return
     if shutil.which("gzip") is None:
         skipped("curve: gzip is not installed")
         return

@@ -75,16 +75,23 @@ def compressed(source: Path, path: Path, encoder: str) -> Path | None:
 
 def go_encoder() -> list[str]:
     """Command of the Go encoder, built if need be; empty without Go."""
-    binary = CACHE / "gogzip"
-    go = shutil.which("go") or shutil.which("/usr/local/go/bin/go")
+    try:
+        return [str(go_program("gogzip", ROOT / "tests" / "interop" / "gogzip"))]
+    except FileNotFoundError:
+        return []
+
+
+def go_program(name: str, source: Path, *, cgo: bool = False) -> Path:
+    """The Go program in ``source``, built into the cache if need be. Raises ``FileNotFoundError`` without Go."""
+    binary = CACHE / name
     if not binary.exists():
+        go = shutil.which("go") or shutil.which("/usr/local/go/bin/go")
         if go is None:
-            return []
+            raise FileNotFoundError(f"no Go, which {name} is built with")
         CACHE.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "GOCACHE": str(CACHE / "go-build"), "CGO_ENABLED": "0"}
-        source = ROOT / "tests" / "interop" / "gogzip"
+        environment = {**os.environ, "CGO_ENABLED": str(int(cgo))}
         subprocess.run([go, "build", "-o", str(binary), "."], cwd=source, env=environment, check=True)
-    return [str(binary)]
+    return binary
 
 
 class publish:

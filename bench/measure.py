@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -46,7 +46,13 @@ class Row:
 
 
 def rows_of(
-    bench: str, case: str, times: dict[str, tuple[float, float]], baseline: str, bytes_in: int, bytes_out: int
+    bench: str,
+    case: str,
+    times: Mapping[str, tuple[float, float]],
+    baseline: str,
+    bytes_in: int,
+    bytes_out: int,
+    versions: Mapping[str, str] = {},
 ) -> list[Row]:
     """Rows of one case, with ratios to ``baseline`` (or to nothing, if that did not run)."""
     base = times[baseline][0] if baseline in times else None
@@ -54,6 +60,7 @@ def rows_of(
         Row(
             bench, case, name, bytes_in, bytes_out, cpu_s=round(cpu, 6), wall_s=round(wall, 6),
             mb_s=round(bytes_out / cpu / 1e6, 1), ratio=round(base / cpu, 3) if base else None,
+            version=versions.get(name, ""),
         )
         for name, (cpu, wall) in times.items()
     ]  # fmt: skip

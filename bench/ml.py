@@ -6,10 +6,10 @@ Two layers, each one gzip stream by ``gzip -6 -n``, as PAX tars with owner 0 and
     big    1,765 MB of tar in 59,124 entries, 497 MB as gzip    site-packages by pip: what ml-packages.txt pins, with
                                                                 the .pyc files that pip leaves
 
-PyPI's torch for x86-64 is the CUDA build. What only CUDA needs stays out (CUDA_ONLY, and the nvidia-* packages it depends
-on), which leaves what the CPU build holds: libtorch_cpu.so is 448 of its 600 MB. Everything is for x86-64 Linux and Python
-3.11, whatever machine asks; ``root`` needs root's rights and the network, ``big`` the network and Python 3.11. The same
-pins give the same ``big``; ``root`` is what Debian serves that day.
+PyPI's torch for x86-64 is the CUDA build. What only CUDA needs stays out (CUDA_ONLY, and the nvidia-* packages it
+depends on), which leaves about what the CPU build holds: 600 MB, of which libtorch_cpu.so is 448. Everything is for
+x86-64 Linux and Python 3.11, whatever machine asks. ``root`` needs root's rights and the network, and is what Debian
+serves that day; ``big`` needs the network and Python 3.11.
 
 The tiny image has the same shape, with this machine's own files instead, and means nothing.
 
@@ -42,7 +42,9 @@ CUDA_ONLY = re.compile(r"lib(torch_cuda.*|torch_nvshmem|c10_cuda|caffe2_nvrtc)\.
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_24_x86_64", "manylinux_2_17_x86_64",
              "manylinux2014_x86_64", "linux_x86_64")  # fmt: skip
 # Below the root's / but not in the layer: what differs from run to run or belongs to the package manager's cache.
-LEFT_OUT = re.compile(r"(dev|proc|sys|tmp|var/log|var/cache|var/lib/apt/lists)/.+|etc/(machine-id|hostname|resolv\.conf)")
+LEFT_OUT = re.compile(
+    r"(dev|proc|sys|tmp|var/log|var/cache|var/lib/apt/lists)/.+|etc/(machine-id|hostname|resolv\.conf)"
+)
 
 OCI = "application/vnd.oci.image."
 REF_NAME = "org.opencontainers.image.ref.name"

@@ -11,6 +11,8 @@ from accel.bench.peers import from_pypi, program
 HERE = Path(__file__).resolve().parent
 APT = {"libdeflate-gunzip": "libdeflate-tools", "igzip": "isal"}     # package of a program, where it has another name
 
+QUESTIONS = {"gztool": ("-h",), "libdeflate-gunzip": ("-V",), "openssl": ("version",), "strace": ("-V",)}
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -37,14 +39,28 @@ def script(package: str) -> Program:
                    f"pip install {package}")  # fmt: skip
 
 
-def installed(name: str, *ask: str) -> Program:
+def installed(name: str) -> Program:
     """A program on the PATH."""
-    question = ask or (("-V",) if name == "libdeflate-gunzip" else ("--version",))
+    question = QUESTIONS.get(name, ("--version",))
     return Program((name,), program(name, "", *question).version(), f"apt install {APT.get(name, name)}")
 
 
-def gztool() -> Program:
-    return installed("gztool", "-h")
+def libdeflate_gunzip() -> Program:
+    """libdeflate's gunzip, the newest that is here."""
+    built = newest("libdeflate-gunzip-*")
+    return Program((str(built[0]),), built[1]) if built else installed("libdeflate-gunzip")
+
+
+def newest_libdeflate() -> tuple[str | None, str | None]:
+    """Path and version of the libdeflate that ``bench/setup.py`` built; (None, None) before that."""
+    built = newest("libdeflate-*.so")
+    return (str(built[0]), built[1]) if built else (None, None)
+
+
+def newest(pattern: str) -> tuple[Path, str] | None:
+    """The file in the cache whose name has the highest version, and that."""
+    found = [(path, match[1]) for path in data.CACHE.glob(pattern) if (match := re.search(r"-(\d[\d.]*\d)", path.name))]
+    return max(found, key=lambda one: [int(part) for part in one[1].split(".")], default=None)
 
 
 def soci() -> Program:

@@ -47,7 +47,7 @@ def one(encoder: str, path: Path, rounds: int) -> Iterator[Row]:
     calls |= peers.decoders(blob, n_out) | peers.index_builders(path)
     times = interleaved(calls, rounds)
     baseline = "libdeflate" if "libdeflate" in times else "isal_zlib" if "isal_zlib" in times else "zlib"
-    yield from rows_of("scan", encoder, times, baseline, len(blob), n_out)
+    yield from rows_of("scan", encoder, times, baseline, len(blob), n_out, peers.versions())
 
 
 def scan(blob: bytes, *, digest: bool = True, span_digests: bool = True, diff_id: bool = False) -> LayerIndex:
