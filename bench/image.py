@@ -2,8 +2,8 @@
 
 Ours is `accel convert` from one OCI layout to a fresh one on the same file system: layers are linked, their zTOCs and
 the manifests written. SOCI's builder (`bench/soci`) makes the zTOCs of both layers at once, and nothing else; `soci
-create` also copies each layer to a temporary file before. The limit is what two processes take that only inflate a layer
-and hash it as stored. Wall time is what somebody waits, CPU time what the machine pays.
+create` also copies each layer to a temporary file before. The limit is what two processes take that only inflate a
+layer and hash it as stored. Wall time is what somebody waits, CPU time what the machine pays.
 
 What was written is looked at once; where strace can run, so is every file that `accel convert` creates.
 """
@@ -77,7 +77,7 @@ def commands(image: Path, layers: list[Path], sizes: list[int], folder: Path) ->
 
 
 def converted(image: Path, dest: Path, layers: list[Path], sizes: list[int], command: list[str] | None) -> str:
-    """What ``dest`` holds beyond ``image``. ``command`` makes it again, watched: it may create no file elsewhere."""
+    """What ``dest`` holds beyond ``image``. ``command`` makes it again, watched for files that it creates elsewhere."""
     blobs = {path.name for path in (image / "blobs" / "sha256").iterdir()}
     made = [path for path in sorted(dest.rglob("*")) if path.is_file() and path.name not in blobs]
     for path in made:
@@ -85,12 +85,9 @@ def converted(image: Path, dest: Path, layers: list[Path], sizes: list[int], com
     ztocs = [path for path in made if path.read_bytes()[:1] not in (b"{", b"")]
     ztocs.sort(key=lambda path: path.stat().st_size)    # as the layers are
     note = looked_at(ztocs, layers, sizes)
-    if command and shutil.which("strace"):
+    if command and programs.installed("strace").version:
         shutil.rmtree(dest)
-        paths = created(command)
-        elsewhere = [path for path in paths if not path.startswith(str(dest))]
-        assert not elsewhere, elsewhere
-        note += ", no file elsewhere" if paths else ""
+        note += f"; {elsewhere(command, dest)}"
     return note
 
 
@@ -102,10 +99,15 @@ def looked_at(ztocs: list[Path], layers: list[Path], sizes: list[int]) -> str:
     return "; ".join(found)
 
 
-def created(command: list[str]) -> list[str]:
-    """The files that ``command`` creates, by strace; none where that may not trace."""
-    watch = ["strace", "-f", "-qq", "-e", "trace=open,openat,creat", "-e", "signal=none", "-o", "/dev/stdout"]
+def elsewhere(command: list[str], dest: Path) -> str:
+    """How many files ``command`` creates, named or not, that are not below ``dest``. None of them may be left."""
+    watch = ["strace", "-f", "-qq", "-e", "trace=open,openat", "-e", "signal=none", "-o", "/dev/stdout"]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run([*watch, *command], capture_output=True, text=True, errors="replace", env=environment)
-    found = re.findall(r'(?:openat\(AT_FDCWD, |open\(|creat\()"([^"]*)"[^\n]*(?:O_CREAT|creat)', done.stdout)
-    return [path for path in found if not NOT_OURS.match(path)]
+    if done.returncode:
+        return "strace may not trace here"
+    created = re.findall(r'open(?:at\(AT_FDCWD, |\()"([^"]*)", [^\n]*(?:O_CREAT|O_TMPFILE)', done.stdout)
+    others = [path for path in created if not path.startswith(str(dest)) and not NOT_OURS.match(path)]
+    left = [path for path in others if os.path.isfile(path)]
+    assert not left, left
+    return f"{len(others)} temporary files elsewhere"
