@@ -3,8 +3,8 @@
 Sizes: whole processes (see `process.py`) over layers of 100 MB to 2 GB of tar, each one gzip stream; the entries of the
 mixed layer over and over. `--only 8000` takes 8 GB instead, or any other number of MB.
 
-Chunks: the scan of the largest of these layers in this process, as so many chunks with a thread each. Wall time is that
-of the cores that are here; CPU time counts the work of all chunks, which is what more cores would share.
+Chunks: the scan of the largest of these layers as so many chunks, joined at the end, one after the other in this
+process. That counts the work which more cores than are here would share, and what speculation adds to it.
 """
 
 import os
@@ -22,7 +22,7 @@ import process
 from measure import Row, interleaved, rows_of, skipped
 
 import data
-from accel_core.parallel_scan import scan_parallel
+from accel_core.parallel_scan import ScanJob, scan_in_chunks
 
 SIZES, TINY_SIZES = (100, 250, 500, 1000, 2000), (2, 4)     # 10^6 bytes of tar
 CHUNKS = (1, 2, 4, 8, 16)
@@ -75,14 +75,11 @@ class Layer:
         self.comp_size = self.path.stat().st_size
 
     def scan(self, n_chunks: int) -> None:
-        """As ``n_chunks`` chunks of one size, or fewer where those would be too small."""
+        """In ``n_chunks`` chunks, or fewer where those would be too small."""
         file = os.open(self.path, os.O_RDONLY)
         try:
-            chunk_bytes = -(-self.comp_size // n_chunks)
-            scan_parallel(
-                lambda offset, n: os.pread(file, n, offset), self.comp_size,
-                threads=n_chunks, span_bytes=process.SPACING, min_chunk_bytes=chunk_bytes,
-            )  # fmt: skip
+            job = ScanJob(lambda offset, n: os.pread(file, n, offset), self.comp_size, process.SPACING)
+            scan_in_chunks(job, n_chunks=n_chunks)
         finally:
             os.close(file)
 

@@ -88,5 +88,7 @@ def shown(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
+@cache
 def skipped(what: str) -> None:
+    """Say so, once."""
     print(f"skipped: {what}", file=sys.stderr)
