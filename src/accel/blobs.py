@@ -5,8 +5,10 @@ A :class:`Blob` is the seam between what needs bytes (scanners, readers) and whe
 """
 
 import os
+import queue
 import stat
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Generator, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 from accel.errors import DigestMismatch, FormatError, LimitError, TruncatedError
@@ -136,6 +138,37 @@ class FileBlob:
                 )
             yield piece
             offset += len(piece)
+
+
+def in_background(chunks: Iterable[_Chunk], n_ahead: int = 4) -> Generator[_Chunk, None, None]:
+    """The same chunks, made by a thread of their own up to ``n_ahead`` in advance; what it raises is raised here.
+
+    A daemon: one that hangs in a read of a slow connection does not keep an interrupted process alive. Close the
+    iterator to have it stop after the chunk it is making.
+    """
+    ready: queue.Queue[_Chunk | BaseException | None] = queue.Queue(n_ahead)
+    closed = threading.Event()
+
+    def work() -> None:
+        try:
+            for chunk in chunks:
+                ready.put(chunk)
+                if closed.is_set():
+                    return
+            ready.put(None)
+        except BaseException as error:
+            ready.put(error)
+
+    threading.Thread(target=work, name="accel-read", daemon=True).start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        closed.set()
+        while not ready.empty():        # a full queue would keep the thread waiting
+            ready.get_nowait()
 
 
 def check_range(blob: Blob, offset: int, n_bytes: int, name: str | None = None) -> None:

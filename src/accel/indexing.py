@@ -7,7 +7,7 @@ layer, imports are most of the time that ``accel index`` takes.
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from typing_extensions import Buffer
 
@@ -57,6 +57,10 @@ class Layer:
             blob=self.name,
             on_bytes=self.on_bytes,
         )
+
+    def comp_size(self) -> int:
+        """Size of the blob; 0 if only its end will tell."""
+        return os.path.getsize(self.source) if isinstance(self.source, str) else 0
 
     def scan_gzip(self, options: IndexOptions) -> LayerIndex:
         """For formats that hold checkpoints, and no digests. Sparse windows compress to a fifth."""
@@ -110,10 +114,11 @@ class IndexFormat:
 
 
 def _soci(layer: Layer, options: IndexOptions) -> tuple[Found, Pieces]:
-    from accel.formats.soci import SociOptions, build_ztoc
+    from accel.formats.soci import SociOptions, build_ztoc, gzip_span_bytes
 
-    found = layer.scan(options, digests=True)
     soci = SociOptions(identical=options.identical, span_bytes=options.span_bytes)
+    span_bytes = gzip_span_bytes(layer.comp_size(), soci)
+    found = layer.scan(replace(options, span_bytes=span_bytes), digests=True)
     return found, [build_ztoc(found, soci)[0]]
 
 
@@ -131,6 +136,13 @@ def _gztool(layer: Layer, options: IndexOptions) -> tuple[Found, Pieces]:
     return found, encode(found)
 
 
+def _accel(layer: Layer, options: IndexOptions) -> tuple[Found, Pieces]:
+    from accel.formats.compact import encode
+
+    found = layer.scan(options, digests=True, sparse_windows=True)
+    return found, [encode(found)]
+
+
 def _bgzip(layer: Layer, options: IndexOptions) -> tuple[Found, Pieces]:
     from accel.formats.bgzip import block_starts, encode
 
@@ -143,6 +155,7 @@ FORMATS = {
     row.name: row
     for row in (
         IndexFormat("soci", "zTOC, for the SOCI snapshotter: checkpoints, table of contents, digests", _soci),
+        IndexFormat("accel", "compact: checkpoints, table of contents, digests in 0.2 % of the layer", _accel),
         IndexFormat("gzidx", "GZIDX, for indexed_gzip and rapidgzip: checkpoints", _gzidx),
         IndexFormat("gztool", ".gzi, for gztool and rapidgzip: checkpoints, compressed", _gztool),
         IndexFormat("bgzip", ".gzi, as bgzip -r writes it: the blocks of a BGZF layer, not inflated", _bgzip),

@@ -94,6 +94,11 @@ def index(
         raise
 
 
+def n_cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def index_parallel(
     read_at: ReadAt,
     comp_size: int,

@@ -35,7 +35,10 @@ def convert(
     max_layer_size: Annotated[
         str, typer.Option(metavar="SIZE", help="Give up on a layer that inflates to more.")
     ] = "64GiB",
-    threads: Annotated[int, typer.Option(min=1, help="Layers worked on at the same time.")] = 2,
+    threads: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, metavar="N", help="Threads for all layers together (default: number of CPUs)."),
+    ] = None,
     digest_identical: Annotated[
         bool, typer.Option("--digest-identical", help="Write the very bytes the soci tool writes.")
     ] = False,
@@ -55,6 +58,7 @@ def convert(
     from accel.cli.progress import shown_progress
     from accel.cli.render import print_json, show_conversion
     from accel.convert import ConvertOptions, convert
+    from accel_core import n_cpus
 
     options = ConvertOptions(
         mode=cast(Any, mode),  # ConvertOptions checks them
@@ -64,7 +68,7 @@ def convert(
         span_bytes=parse_size(span_size),
         min_layer_bytes=parse_size(min_layer_size),
         max_layer_bytes=parse_size(max_layer_size),
-        threads=threads,
+        threads=threads or n_cpus(),
         digest_identical=digest_identical,
         force=force,
     )

@@ -48,6 +48,7 @@ def index(
     from accel.cli.render import print_json
     from accel.errors import ConfigError
     from accel.indexing import IndexOptions, index_layer
+    from accel_core import n_cpus
 
     if output == "-" and as_json:
         raise ConfigError("-o - and --json both write to stdout")
@@ -55,7 +56,7 @@ def index(
         span_bytes=parse_size(span_size),
         max_layer_bytes=parse_size(max_layer_size),
         identical=digest_identical,
-        threads=threads or _n_cpus(),
+        threads=threads or n_cpus(),
     )
     with shown_progress(quiet=as_json or output == "-") as progress:
         found, pieces = index_layer(_source(layer, registries), format, options, name=layer, progress=progress)
@@ -87,12 +88,6 @@ def _source(layer: str, registries: Registries) -> Source:
 def _pipe(path: str) -> Iterator[bytes]:
     with open(path, "rb", buffering=0) as file:
         yield from iter(lambda: file.read(1 << 20), b"")
-
-
-def _n_cpus() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0))
 
 
 def _write(pieces: Iterable[Buffer], output: str | None) -> int:

@@ -1,11 +1,12 @@
 """What a conversion may be told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from accel.errors import ConfigError
 from accel.formats.soci import DEFAULT_MIN_LAYER_BYTES, DEFAULT_SPAN_BYTES, SociOptions
 from accel.oci import Platform
+from accel_core import n_cpus
 
 MIB = 1 << 20
 
@@ -16,7 +17,8 @@ class ConvertOptions:
 
     ``platforms``: only these get an index, the others are kept as they are (empty: all). ``referrers`` additionally
     attaches a SOCI v1 index to each source image. ``digest_identical`` writes the bytes the reference tool writes, and
-    fails where it fails. ``max_layer_bytes`` bounds what one layer may inflate to. ``force`` rebuilds what is there.
+    fails where it fails. ``max_layer_bytes`` bounds what one layer may inflate to. ``threads`` work on all layers
+    together, several of them on a large local one. ``force`` rebuilds what is there.
     """
 
     mode: Literal["index-only"] = "index-only"
@@ -26,7 +28,7 @@ class ConvertOptions:
     platforms: tuple[Platform, ...] = ()
     referrers: bool = False
     digest_identical: bool = False
-    threads: int = 2
+    threads: int = field(default_factory=n_cpus)
     max_layer_bytes: int = 64 << 30
     force: bool = False
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from accel.convert.earlier import find_earlier, linked_index, tagged_index
 from accel.convert.options import ConvertOptions
@@ -84,12 +85,13 @@ class Conversion:
                 jobs.append(job)
 
         def scan(job: LayerJob, progress: Progress) -> tuple[LayerReport, Ztoc | None]:
-            row, ztoc = scan_layer(self._source_store, job, self._options, progress)
+            row, ztoc = scan_layer(self._source_store, job, self._options, progress, pool)
             if ztoc is not None:
                 self._kept.append(ztoc)
             return row, ztoc
 
-        return known + run_all(jobs, scan, self._progress, threads=self._options.threads)
+        with ThreadPoolExecutor(self._options.threads, "accel-scan") as pool:
+            return known + run_all(jobs, scan, self._progress, threads=self._options.threads)
 
     def _publish(self, plan: Plan, result: Result, ztocs: Mapping[str, Ztoc]) -> bool:
         """Whether anything had to be written."""

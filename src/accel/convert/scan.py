@@ -2,26 +2,37 @@
 
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from functools import partial
 from typing import IO, Literal
 
-from accel.blobs import verified
+from accel.blobs import Blob, FileBlob, in_background, verified
 from accel.convert.options import ConvertOptions
 from accel.convert.plan import LayerJob
 from accel.convert.report import LayerReport
 from accel.errors import DigestMismatch, FormatError, LimitError, UnsupportedError
-from accel.formats.soci import SociOptions, build_ztoc, choose_layer, tar_span_bytes, ztoc_descriptor
+from accel.formats.soci import (
+    SociOptions,
+    build_ztoc,
+    choose_layer,
+    gzip_span_bytes,
+    tar_span_bytes,
+    ztoc_descriptor,
+)
 from accel.images.compression import peek, sniff
 from accel.oci import Descriptor
 from accel.progress import Progress
+from accel.registry.blobs import RemoteBlob
 from accel.stores import ImageStore
+from accel_core.indexing import index_parallel
 from accel_core.layer_index import LayerIndex
 from accel_core.layer_scan import LayerScanner
 from accel_core.ztoc import CHECKPOINT_BYTES
 
 Layer = Literal["gzip", "tar"]
 CHUNK_BYTES = 256 << 10  # small enough that a slow connection reports, and can be stopped, every few seconds
-_SPOOL_BYTES = 1 << 20  # larger zTOCs wait for their upload in an unnamed file: it goes when the process goes
+_SPOOL_BYTES = 32 << 20  # larger zTOCs wait for their upload in an unnamed file: it goes when the process goes
 BAD_LAYER = (
     FormatError,
     DigestMismatch,
@@ -53,9 +64,9 @@ class Ztoc:
 
 
 def scan_layer(
-    store: ImageStore, job: LayerJob, options: ConvertOptions, progress: Progress
+    store: ImageStore, job: LayerJob, options: ConvertOptions, progress: Progress, pool: Executor
 ) -> tuple[LayerReport, Ztoc | None]:
-    """The report row of a layer, and its zTOC if it could be indexed.
+    """The report row of a layer, and its zTOC if it could be indexed. ``pool`` lends threads to large local layers.
 
     What is wrong with the layer itself ends in the row, unless ``options.digest_identical`` (then it is raised, naming
     the layer). What is wrong around it (network, disk, cancelled) is always raised.
@@ -65,20 +76,13 @@ def scan_layer(
     started = time.monotonic()
     outcome = "stopped"
     try:
-        chunks = store.blob(layer).stream(CHUNK_BYTES)
-        # the pass itself computes SHA-256; anything else is hashed on the way
-        chunks = _bounded(chunks, layer) if _is_sha256(layer) else verified(chunks, layer)
-        head, chunks = peek(_reported(chunks, layer.digest, progress))
-        choice = choose_layer(layer, options.soci, sniffed=sniff(head))
+        scan = _LayerScan(store.blob(layer), layer, options, progress, pool)
+        choice = choose_layer(layer, options.soci, sniffed=scan.sniffed)
         if choice.compression is None:
             outcome = "unsupported"
             return job.report("unsupported", choice.reason), None
         span_bytes = _span_bytes(choice.compression, layer.size, options.soci)
-        index = _scan(
-            chunks, choice.compression, layer.digest, span_bytes, options.soci, options.max_layer_bytes
-        )
-        if _is_sha256(layer) and index.digest != layer.digest:
-            raise DigestMismatch(layer.digest, str(index.digest), n_bytes=index.comp_size, blob=layer.digest)
+        index = scan.run(choice.compression, span_bytes)
         encoded, _ = build_ztoc(index, options.soci)
         ztoc = keep(encoded, ztoc_descriptor(encoded, layer, options.soci, span_bytes=span_bytes))
         outcome = "indexed"
@@ -94,6 +98,69 @@ def scan_layer(
         progress.end(layer.digest, outcome)
 
 
+class _LayerScan:
+    """One layer, from the bytes of its blob, verified, to its index."""
+
+    def __init__(
+        self, blob: Blob, layer: Descriptor, options: ConvertOptions, progress: Progress, pool: Executor
+    ) -> None:
+        self._blob = blob
+        self._layer = layer
+        self._options = options
+        self._pool = pool
+        self._on_bytes = partial(progress.advance, layer.digest)
+        head, self._chunks = peek(blob.stream(CHUNK_BYTES))
+        self.sniffed = sniff(head)
+
+    def run(self, compression: Layer, span_bytes: int) -> LayerIndex:
+        """The index. Raises DigestMismatch for other bytes than the descriptor's."""
+        try:
+            on_disk = isinstance(self._blob, FileBlob) and _is_sha256(self._layer)
+            if on_disk and compression == "gzip" and not self._options.digest_identical:
+                return self._scan_file(span_bytes)
+            return self._scan_stream(compression, span_bytes)
+        except (FormatError, LimitError) as error:
+            error.blob = error.blob or self._layer.digest
+            raise
+
+    def _scan_file(self, span_bytes: int) -> LayerIndex:
+        """By all threads of the pool that are free: on a disk it costs nothing to read in many places."""
+        index = index_parallel(
+            self._blob.read_at,
+            self._layer.size,
+            threads=self._options.threads,
+            pool=self._pool,
+            span_bytes=span_bytes,
+            max_uncomp_bytes=self._options.max_layer_bytes,
+            on_bytes=self._on_bytes,
+        )
+        if index.digest != self._layer.digest:
+            raise DigestMismatch(
+                self._layer.digest, str(index.digest), n_bytes=index.comp_size, blob=self._layer.digest
+            )
+        return index
+
+    def _scan_stream(self, compression: Layer, span_bytes: int) -> LayerIndex:
+        """In this thread, while another one downloads and verifies."""
+        scanner = LayerScanner(
+            compression=compression,
+            span_bytes=span_bytes,
+            placement="soci" if self._options.digest_identical else "adaptive",
+            max_uncomp_bytes=self._options.max_layer_bytes,
+            digest=False,
+        )
+        # Remote blobs verify themselves.
+        stored = self._chunks if isinstance(self._blob, RemoteBlob) else verified(self._chunks, self._layer)
+        chunks = in_background(stored)
+        try:
+            for chunk in chunks:
+                scanner.feed(chunk)
+                self._on_bytes(len(chunk))
+        finally:
+            chunks.close()
+        return scanner.finish()
+
+
 def _cause(store: ImageStore, layer: Descriptor, error: FormatError) -> FormatError | DigestMismatch:
     """Why a layer does not read: its own ``error``, or bytes that are not those the digest names."""
     try:
@@ -104,47 +171,12 @@ def _cause(store: ImageStore, layer: Descriptor, error: FormatError) -> FormatEr
     return error
 
 
-def _scan(
-    chunks: Iterable[bytes], compression: Layer, name: str, span_bytes: int, soci: SociOptions, max_bytes: int
-) -> LayerIndex:
-    scanner = LayerScanner(
-        compression=compression,
-        span_bytes=span_bytes,
-        placement="soci" if soci.identical else "adaptive",
-        max_uncomp_bytes=max_bytes,
-    )
-    try:
-        for chunk in chunks:
-            scanner.feed(chunk)
-        return scanner.finish()
-    except (FormatError, LimitError) as error:
-        error.blob = error.blob or name
-        raise
-
-
 def _span_bytes(compression: Layer, comp_size: int, soci: SociOptions) -> int:
-    return soci.span_bytes if compression == "gzip" else tar_span_bytes(comp_size, soci)
+    return gzip_span_bytes(comp_size, soci) if compression == "gzip" else tar_span_bytes(comp_size, soci)
 
 
 def _is_sha256(layer: Descriptor) -> bool:
     return layer.digest.startswith("sha256:")
-
-
-def _bounded(chunks: Iterable[bytes], layer: Descriptor) -> Iterator[bytes]:
-    n_bytes = 0
-    for chunk in chunks:
-        n_bytes += len(chunk)
-        if n_bytes > layer.size:
-            raise DigestMismatch(f"{layer.size} bytes", "more", n_bytes=n_bytes, blob=layer.digest)
-        yield chunk
-    if n_bytes < layer.size:
-        raise DigestMismatch(f"{layer.size} bytes", "fewer", n_bytes=n_bytes, blob=layer.digest)
-
-
-def _reported(chunks: Iterable[bytes], stage: str, progress: Progress) -> Iterator[bytes]:
-    for chunk in chunks:
-        progress.advance(stage, len(chunk))
-        yield chunk
 
 
 def keep(encoded: bytes, descriptor: Descriptor) -> Ztoc:

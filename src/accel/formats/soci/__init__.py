@@ -17,7 +17,7 @@ UnsupportedError.
 
 from accel.formats.soci.image import IndexedManifest, RewrittenImage, rewrite_image
 from accel.formats.soci.index import SociIndex, soci_index, ztoc_descriptor
-from accel.formats.soci.layers import LayerChoice, choose_layer, tar_span_bytes
+from accel.formats.soci.layers import LayerChoice, choose_layer, gzip_span_bytes, tar_span_bytes
 from accel.formats.soci.names import (
     DEFAULT_MIN_LAYER_BYTES,
     DEFAULT_SPAN_BYTES,
@@ -49,6 +49,7 @@ __all__ = [
     "reusable_ztocs",
     "rewrite_image",
     "soci_index",
+    "gzip_span_bytes",
     "tar_span_bytes",
     "ztoc_descriptor",
 ]

@@ -1,5 +1,6 @@
 """Which layers get a zTOC."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -86,6 +87,20 @@ def _as_soci(layer: Descriptor, told: Compression | None, sniffed: str | None) -
             f"SOCI takes layer {layer.digest} for {told} by its type {layer.media_type} and fails, for it is {sniffed}"
         )
     return LayerChoice(told)
+
+
+LARGE_LAYER_BYTES = 160 << 20
+
+
+def gzip_span_bytes(comp_size: int, options: SociOptions) -> int:
+    """Span size for a gzip layer of ``comp_size`` bytes.
+
+    In compatible mode it grows with the square root of the size above 160 MiB. A reader fetches all checkpoints and then
+    a few spans: that is least in sum when their number grows as their size does.
+    """
+    if options.identical or comp_size <= LARGE_LAYER_BYTES:
+        return options.span_bytes
+    return int(options.span_bytes * math.sqrt(comp_size / LARGE_LAYER_BYTES))
 
 
 def tar_span_bytes(comp_size: int, options: SociOptions) -> int:

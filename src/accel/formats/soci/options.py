@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from accel.formats.soci.names import DEFAULT_MIN_LAYER_BYTES, DEFAULT_SPAN_BYTES, SOCI_TOOL
 
 # Raise it when the same layer and options would give other (better) bytes than before.
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class SociOptions:
     """How to index: ``identical`` as SOCI's own tools do, byte for byte, else *compatible* (see the package).
 
-    ``min_layer_bytes`` is the compressed size below which layers are left out.
+    ``span_bytes`` holds for layers up to 160 MiB, see ``gzip_span_bytes``; ``min_layer_bytes`` is the compressed size below which layers are left out.
     """
 
     identical: bool = False
