@@ -1,0 +1,114 @@
+"""Streams made against the parallel scan: it says what one scan says, ends, and keeps its memory."""
+
+import gzip
+import os
+import random
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable
+
+import pytest
+
+from accel_core import LimitError, parallel_scan
+from accel_core.find_joint import find_joint
+from support.hostile_layers import CHUNK_BYTES, bomb, false_stream, hostile_layers, never_known
+from support.scans import planned_joints, said_by_one_scan, said_by_threads
+
+SPAN = 16 << 10
+LAYERS = hostile_layers()
+WITH_JOINTS = [
+    "gzip files, level 6", "false joints", "noise among text", "random", "empty fixed blocks", "empty members",
+    "long gzip headers", "boundaries 0 bytes behind headers", "boundaries 511 bytes behind headers",
+    "boundary in the middle of everything", "large special headers", "a tar in a tar",
+]  # fmt: skip
+
+
+def assert_same(blob: bytes, *threads: int, note: object = "", max_uncomp_bytes: int | None = None) -> None:
+    wanted = said_by_one_scan(blob, span_bytes=SPAN, max_uncomp_bytes=max_uncomp_bytes)
+    for n in threads:
+        said = said_by_threads(
+            blob, n, span_bytes=SPAN, min_chunk_bytes=CHUNK_BYTES, max_uncomp_bytes=max_uncomp_bytes
+        )
+        assert said == wanted, (n, note)
+
+
+def joints(name: str) -> list[int]:
+    return planned_joints(LAYERS[name], 4, CHUNK_BYTES)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_threads_say_what_one_scan_says(name: str) -> None:
+    assert_same(LAYERS[name], 2, 7)
+
+
+@pytest.mark.parametrize("name", WITH_JOINTS)
+def test_the_layers_meant_to_have_joints_have_some(name: str) -> None:
+    assert joints(name)
+
+
+def test_most_chunks_of_a_well_meant_layer_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    joined = []
+    absorbed = parallel_scan._absorbed
+
+    def count(*arguments: object) -> bool:
+        joined.append(absorbed(*arguments))  # type: ignore[arg-type]
+        return joined[-1]
+
+    monkeypatch.setattr(parallel_scan, "_absorbed", count)
+    for name in ("noise among text", "random", "boundaries 0 bytes behind headers"):
+        assert_same(LAYERS[name], 4)
+    assert joined.count(True) >= 6
+    joined.clear()
+    assert_same(LAYERS["false joints"], 4)
+    assert joined.count(False) >= 1
+
+
+@pytest.mark.parametrize("name", WITH_JOINTS)
+def test_a_bit_flipped_at_a_joint_is_found_by_all(name: str) -> None:
+    for joint in joints(name):
+        for bit in (-1, 0, 2, 13):
+            bad = bytearray(LAYERS[name])
+            bad[(joint + bit) >> 3] ^= 1 << ((joint + bit) & 7)
+            assert_same(bytes(bad), 4, note=(joint, bit))
+
+
+@pytest.mark.parametrize("name", WITH_JOINTS)
+def test_a_stream_cut_near_a_joint_or_in_a_chunk_is_cut_for_all(name: str) -> None:
+    blob = LAYERS[name]
+    places = [place for joint in joints(name) for place in (joint // 8, joint // 8 + 1, joint // 8 + CHUNK_BYTES // 2)]
+    for place in [*places, len(blob) - 1, len(blob) - 9]:
+        assert_same(blob[:place], 4, note=place)
+
+
+@pytest.mark.parametrize("name", WITH_JOINTS)
+def test_a_limit_anywhere_is_met_by_all(name: str) -> None:
+    said = said_by_one_scan(LAYERS[name], span_bytes=SPAN)
+    size = said[6] if len(said) > 6 else 0
+    assert isinstance(size, int)
+    for limit in (size // 3, size // 2, size - 1, size):
+        assert_same(LAYERS[name], 4, note=limit, max_uncomp_bytes=limit)
+
+
+def test_random_damage_is_the_same_damage_to_all() -> None:
+    rng = random.Random(1)
+    for i in range(40):
+        bad = bytearray(LAYERS[rng.choice(WITH_JOINTS)])
+        for _ in range(rng.choice((1, 2, 5))):
+            bad[rng.randrange(len(bad))] ^= 1 << rng.randrange(8)
+        assert_same(bytes(bad), rng.randrange(2, 9), note=i)
+
+
+def test_a_search_for_joints_in_starts_without_end_gives_up() -> None:
+    """Each of some 40,000 starts leads through all that follow, and then to nothing."""
+    blob = false_stream(never_known, 8)
+    before = time.process_time()
+    assert find_joint(blob, CHUNK_BYTES, 1 << 20) is None
+    assert time.process_time() - before < 60    # 0.3 s; without an end to the search, hours
+
+
+def test_a_bomb_in_chunks_is_a_bomb() -> None:
+    blob = bomb(200 << 20)
+    assert_same(blob, 3)
+    assert_same(blob, 3, max_uncomp_bytes=150 << 20)
