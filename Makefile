@@ -6,7 +6,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 FUZZ_SECONDS ?= 60
 BENCH_ARGS ?=
 CORE_TESTS ?= tests/core
-THREAD_TESTS ?= tests/core/test_threads.py tests/core/test_parallel_scan.py
+THREAD_TESTS ?= tests/core/test_threads.py
 PYTEST_ARGS ?=
 IMAGE ?=
 
@@ -17,6 +17,15 @@ PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
 KERNELS := $(wildcard src/accel_core/*.pyx src/accel_core/*.pxd)
 MODULES := $(shell find src -name '*.py' -o -name '*.pyi' -o -name 'py.typed')
+
+# One machine plays several: what kernels may use of its CPU (see ACCEL_CPU in accel_core/cpu.pyx). Tests that try every
+# implementation by themselves are not repeated.
+CPU_baseline := none
+CPU_bmi2 := bmi2
+CPU_pclmul := pclmul,sse4.1
+CPU_avx2 := bmi2,avx2,pclmul,sse4.1
+CPUS ?= baseline bmi2 pclmul avx2
+CPU_TESTS ?= $(addprefix tests/core/test_,crc32.py layer_scan.py parallel_scan.py threads.py)
 
 # The separate builds: the mode's switch for setup.py, and what its tests run under.
 SWITCH_checked := ACCEL_CHECKED=1
@@ -35,7 +44,7 @@ TSANITIZED = LD_PRELOAD="$$(readlink -f "$$($(CC) -print-file-name=libtsan.so)")
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv build test test-checked sanitize tsan fuzz bench demo interop lint docs sdist wheel clean distclean
+.PHONY: help venv build test test-checked test-cpus sanitize tsan fuzz bench demo interop lint docs sdist wheel clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -71,6 +80,11 @@ test: build  ## run the tests on the release build
 
 test-checked: build/checked/lib/.built  ## run the kernel tests with bounds checks and assertions on
 	$(call MODE_TESTS,checked) $(PYTEST) $(CORE_TESTS)
+
+test-cpus: $(CPUS:%=test-cpu-%)  ## run the kernel tests as several kinds of CPU (CPUS=baseline bmi2 pclmul avx2)
+
+test-cpu-%: build
+	ACCEL_CPU=$(CPU_$*) $(if $(filter baseline,$*),OPENSSL_ia32cap=0:0) $(PYTEST) -p no:cacheprovider $(CPU_TESTS)
 
 sanitize: build/sanitize/lib/.built  ## run the kernel tests under AddressSanitizer and UBSan
 	$(call MODE_TESTS,sanitize) $(SANITIZED) $(PYTEST) -p no:cacheprovider --capture=sys $(CORE_TESTS)
