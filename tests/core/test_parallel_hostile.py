@@ -1,17 +1,11 @@
 """Streams made against the parallel scan: it says what one scan says, ends, and keeps its memory."""
 
-import gzip
-import os
 import random
-import subprocess
-import sys
 import time
-import zlib
-from collections.abc import Callable
 
 import pytest
 
-from accel_core import LimitError, parallel_scan
+from accel_core import parallel_scan
 from accel_core.find_joint import find_joint
 from support.hostile_layers import CHUNK_BYTES, bomb, false_stream, hostile_layers, never_known
 from support.scans import planned_joints, said_by_one_scan, said_by_threads
@@ -19,9 +13,9 @@ from support.scans import planned_joints, said_by_one_scan, said_by_threads
 SPAN = 16 << 10
 LAYERS = hostile_layers()
 WITH_JOINTS = [
-    "gzip files, level 6", "false joints", "noise among text", "random", "empty fixed blocks", "empty members",
-    "long gzip headers", "boundaries 0 bytes behind headers", "boundaries 511 bytes behind headers",
-    "boundary in the middle of everything", "large special headers", "a tar in a tar",
+    "gzip files, level 6", "false joints", "noise among text", "random", "empty dynamic blocks", "long gzip headers",
+    "boundaries 0 bytes behind headers", "boundaries 511 bytes behind headers", "boundary in the middle of everything",
+    "large special headers", "zeros behind", "a tar in a tar",
 ]  # fmt: skip
 
 
@@ -29,18 +23,21 @@ def assert_same(blob: bytes, *threads: int, note: object = "", max_uncomp_bytes:
     wanted = said_by_one_scan(blob, span_bytes=SPAN, max_uncomp_bytes=max_uncomp_bytes)
     for n in threads:
         said = said_by_threads(
-            blob, n, span_bytes=SPAN, min_chunk_bytes=CHUNK_BYTES, max_uncomp_bytes=max_uncomp_bytes
+            blob, n, span_bytes=SPAN, min_chunk_bytes=CHUNK_BYTES, max_uncomp_bytes=max_uncomp_bytes, in_order=True
         )
         assert said == wanted, (n, note)
 
 
 def joints(name: str) -> list[int]:
-    return planned_joints(LAYERS[name], 4, CHUNK_BYTES)
+    return planned_joints(LAYERS[name], 3, CHUNK_BYTES)
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_threads_say_what_one_scan_says(name: str) -> None:
-    assert_same(LAYERS[name], 2, 7)
+    assert_same(LAYERS[name], 2, 4, 7)
+    assert said_by_threads(LAYERS[name], 3, span_bytes=SPAN, min_chunk_bytes=CHUNK_BYTES) == said_by_one_scan(
+        LAYERS[name], span_bytes=SPAN
+    )
 
 
 @pytest.mark.parametrize("name", WITH_JOINTS)
@@ -57,12 +54,12 @@ def test_most_chunks_of_a_well_meant_layer_join(monkeypatch: pytest.MonkeyPatch)
         return joined[-1]
 
     monkeypatch.setattr(parallel_scan, "_absorbed", count)
-    for name in ("noise among text", "random", "boundaries 0 bytes behind headers"):
-        assert_same(LAYERS[name], 4)
-    assert joined.count(True) >= 6
+    for name in ("noise among text", "gzip files, level 6", "boundaries 511 bytes behind headers"):
+        assert_same(LAYERS[name], 3)
+    assert joined == [True] * 6
     joined.clear()
-    assert_same(LAYERS["false joints"], 4)
-    assert joined.count(False) >= 1
+    assert_same(LAYERS["false joints"], 3)
+    assert joined == [False] * 2
 
 
 @pytest.mark.parametrize("name", WITH_JOINTS)
@@ -71,7 +68,7 @@ def test_a_bit_flipped_at_a_joint_is_found_by_all(name: str) -> None:
         for bit in (-1, 0, 2, 13):
             bad = bytearray(LAYERS[name])
             bad[(joint + bit) >> 3] ^= 1 << ((joint + bit) & 7)
-            assert_same(bytes(bad), 4, note=(joint, bit))
+            assert_same(bytes(bad), 3, note=(joint, bit))
 
 
 @pytest.mark.parametrize("name", WITH_JOINTS)
@@ -79,7 +76,7 @@ def test_a_stream_cut_near_a_joint_or_in_a_chunk_is_cut_for_all(name: str) -> No
     blob = LAYERS[name]
     places = [place for joint in joints(name) for place in (joint // 8, joint // 8 + 1, joint // 8 + CHUNK_BYTES // 2)]
     for place in [*places, len(blob) - 1, len(blob) - 9]:
-        assert_same(blob[:place], 4, note=place)
+        assert_same(blob[:place], 3, note=place)
 
 
 @pytest.mark.parametrize("name", WITH_JOINTS)
@@ -88,7 +85,7 @@ def test_a_limit_anywhere_is_met_by_all(name: str) -> None:
     size = said[6] if len(said) > 6 else 0
     assert isinstance(size, int)
     for limit in (size // 3, size // 2, size - 1, size):
-        assert_same(LAYERS[name], 4, note=limit, max_uncomp_bytes=limit)
+        assert_same(LAYERS[name], 3, note=limit, max_uncomp_bytes=limit)
 
 
 def test_random_damage_is_the_same_damage_to_all() -> None:
@@ -105,7 +102,7 @@ def test_a_search_for_joints_in_starts_without_end_gives_up() -> None:
     blob = false_stream(never_known, 8)
     before = time.process_time()
     assert find_joint(blob, CHUNK_BYTES, 1 << 20) is None
-    assert time.process_time() - before < 60    # 0.3 s; without an end to the search, hours
+    assert time.process_time() - before < 60        # some tenths of a second; hours, if the search had no end
 
 
 def test_a_bomb_in_chunks_is_a_bomb() -> None:

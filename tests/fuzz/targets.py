@@ -113,16 +113,17 @@ def parallel(data: bytes) -> None:
     min_chunk_bytes = rng.choice((1000, CHUNK_BYTES // 2, CHUNK_BYTES))
     max_uncomp_bytes = rng.choice((64 << 20, 64 << 20, rng.randrange(1, 4 << 20)))
     wanted = said_by_one_scan(data, span_bytes=span_bytes, max_uncomp_bytes=max_uncomp_bytes)
-    for threads in {rng.randrange(1, 9), rng.randrange(1, 9)}:
+    for threads, in_order in ((rng.randrange(2, 12), True), (rng.randrange(1, 9), False)):
         start = time.process_time()
         said = said_by_threads(
-            data, threads, span_bytes=span_bytes, min_chunk_bytes=min_chunk_bytes, max_uncomp_bytes=max_uncomp_bytes
-        )
+            data, threads, span_bytes=span_bytes, min_chunk_bytes=min_chunk_bytes, max_uncomp_bytes=max_uncomp_bytes,
+            in_order=in_order,
+        )  # fmt: skip
         require(time.process_time() - start < MAX_CPU_S, f"{threads} threads take too long")
         require(
             said == wanted,
-            f"{threads} threads, spans of {span_bytes}, chunks of {min_chunk_bytes}, at most {max_uncomp_bytes} bytes: "
-            f"{summary(said)}, not {summary(wanted)}",
+            f"{threads} {'chunks' if in_order else 'threads'}, spans of {span_bytes}, chunks from {min_chunk_bytes}, "
+            f"at most {max_uncomp_bytes} bytes: {summary(said)}, not {summary(wanted)}",
         )
 
 
