@@ -2,6 +2,7 @@
 
 ``inflate``   the verdict of zlib on the bytes as a gzip stream, and on their deflate part with a trailer that fits; if
               that is valid, every checkpoint in it
+``windows``   the bytes of a sparse window that are gone are not needed: any others do in their place
 ``tar``       entries and errors do not depend on how the bytes are cut into pieces
 ``parallel``  a layer scanned in chunks by several threads is what one scan says it is, and no great deal of work
 ``ztoc``      decoding ends with a value or one of our errors; what decodes, encodes and decodes to the same value
@@ -13,10 +14,13 @@ import zlib
 from collections.abc import Callable
 from functools import partial
 from random import Random
+from typing import Literal
 
-from accel_core import LayerScanner, inflate_span
+from accel_core import LayerScanner, index, inflate_span
+from accel_core.checkpoints import WINDOW_BYTES
 from accel_core.errors import AccelError
 from accel_core.tar_scan import TarScanner
+from accel_core.window_use import WINDOW_USE_BYTES, WindowUse
 from support.gzip_member import member
 from support.hostile_layers import CHUNK_BYTES
 from support.scans import said_by_one_scan, said_by_threads
@@ -25,6 +29,7 @@ from support.verdicts import our_verdict
 from support.zlib_oracle import disagreement
 
 MAX_INPUT_BYTES = 1 << 16      # deflate makes at most 1032 times as much of it
+PLACEMENTS: tuple[Literal["adaptive", "soci"], ...] = ("adaptive", "soci")
 MAX_LAYER_BYTES = 1 << 21
 MAX_CPU_S = 20.0               # of a parallel scan, which takes some tenths of a second
 
@@ -76,6 +81,46 @@ def check_spans(blob: bytes, data: bytes, piece_bytes: int) -> None:
         comp_start, comp_end = index.span_comp(i)
         out = inflate_span(blob[comp_start:comp_end], points.bits[i], points.window(i), end - start)
         require(out == data[start:end], f"span {i} differs")
+
+
+def windows(data: bytes) -> None:
+    """Each checkpoint of the bytes' deflate part, as a member in a layer."""
+    data = data[:MAX_INPUT_BYTES]
+    body = data[10:] if data.startswith(b"\x1f\x8b") else data
+    raw = zlib.decompressobj(-15)
+    try:
+        inflated = raw.decompress(body, 1 << 20)
+    except zlib.error:
+        return
+    if not raw.eof:
+        return
+    blob, tar = around(member(body[: len(body) - len(raw.unused_data)], inflated), inflated)
+    for placement in PLACEMENTS:
+        check_windows(blob, tar, Random(zlib.crc32(data)).choice((1, 3000, 40_000)), placement)
+
+
+def check_windows(blob: bytes, tar: bytes, span_bytes: int, placement: Literal["adaptive", "soci"]) -> None:
+    full, sparse = (
+        index([blob], span_bytes=span_bytes, placement=placement, sparse_windows=sparse_windows)
+        for sparse_windows in (False, True)
+    )
+    points = sparse.checkpoints
+    require(points.comp_offset == full.checkpoints.comp_offset, "sparse windows move checkpoints")
+    for i in range(sparse.n_spans):
+        (comp_start, comp_end), (start, end) = sparse.span_comp(i), sparse.span_uncomp(i)
+        used = bytearray(b"\xff") * WINDOW_BYTES
+        WindowUse().sparsify(blob[comp_start : comp_start + WINDOW_USE_BYTES], points.bits[i], used)
+        kept = bytes(points.window(i)) or bytes(WINDOW_BYTES)
+        whole = bytes(full.checkpoints.window(i))
+        mask = int.from_bytes(used, "little")
+        require(
+            int.from_bytes(kept, "little") == int.from_bytes(whole, "little") & mask, f"window {i} is not what is used"
+        )
+        others = int.from_bytes(b"\xaa" * WINDOW_BYTES, "little") & ~mask
+        poisoned = (int.from_bytes(kept, "little") | others).to_bytes(WINDOW_BYTES, "little")
+        end = end if i + 1 < sparse.n_spans else len(tar)
+        out = inflate_span(blob[comp_start:comp_end], points.bits[i], poisoned, end - start)
+        require(out == tar[start:end], f"span {i} needs bytes that its sparse window lacks")
 
 
 def tar(data: bytes) -> None:
@@ -148,5 +193,5 @@ def ztoc(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    "inflate": inflate, "tar": tar, "parallel": parallel, "ztoc": ztoc,
+    "inflate": inflate, "windows": windows, "tar": tar, "parallel": parallel, "ztoc": ztoc,
 }  # fmt: skip
