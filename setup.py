@@ -49,7 +49,8 @@ X86_64 = {
 ARM64 = {"crc32_armv8": ["-march=armv8-a+crc"]}
 SPECIAL = {"x86_64": X86_64, "AMD64": X86_64, "aarch64": ARM64, "arm64": ARM64}.get(platform.machine(), {})
 
-MODE = next((mode for mode in ("sanitize", "tsan", "checked") if os.environ.get(f"ACCEL_{mode.upper()}") == "1"), "release")
+MODES = [mode for mode in ("sanitize", "tsan", "checked") if os.environ.get(f"ACCEL_{mode.upper()}") == "1"]
+MODE = MODES[0] if MODES else "release"
 CHECKED = MODE == "checked"
 
 COMMON = ["-O2", "-fwrapv", "-fno-strict-aliasing", "-g" if CHECKED else "-g0"]

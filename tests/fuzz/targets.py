@@ -16,16 +16,15 @@ from functools import partial
 from random import Random
 from typing import Literal
 
-from accel_core import LayerScanner, index, inflate_span
-from accel_core.checkpoints import WINDOW_BYTES
+from accel_core import LayerScanner, inflate_span
 from accel_core.errors import AccelError
 from accel_core.tar_scan import TarScanner
-from accel_core.window_use import WINDOW_USE_BYTES, WindowUse
 from support.gzip_member import member
 from support.hostile_layers import CHUNK_BYTES
 from support.scans import said_by_one_scan, said_by_threads
 from support.tar_layers import around
 from support.verdicts import our_verdict
+from support.windows import window_fault
 from support.zlib_oracle import disagreement
 
 MAX_INPUT_BYTES = 1 << 16      # deflate makes at most 1032 times as much of it
@@ -95,32 +94,10 @@ def windows(data: bytes) -> None:
     if not raw.eof:
         return
     blob, tar = around(member(body[: len(body) - len(raw.unused_data)], inflated), inflated)
+    span_bytes = Random(zlib.crc32(data)).choice((1, 3000, 40_000))
     for placement in PLACEMENTS:
-        check_windows(blob, tar, Random(zlib.crc32(data)).choice((1, 3000, 40_000)), placement)
-
-
-def check_windows(blob: bytes, tar: bytes, span_bytes: int, placement: Literal["adaptive", "soci"]) -> None:
-    full, sparse = (
-        index([blob], span_bytes=span_bytes, placement=placement, sparse_windows=sparse_windows)
-        for sparse_windows in (False, True)
-    )
-    points = sparse.checkpoints
-    require(points.comp_offset == full.checkpoints.comp_offset, "sparse windows move checkpoints")
-    for i in range(sparse.n_spans):
-        (comp_start, comp_end), (start, end) = sparse.span_comp(i), sparse.span_uncomp(i)
-        used = bytearray(b"\xff") * WINDOW_BYTES
-        WindowUse().sparsify(blob[comp_start : comp_start + WINDOW_USE_BYTES], points.bits[i], used)
-        kept = bytes(points.window(i)) or bytes(WINDOW_BYTES)
-        whole = bytes(full.checkpoints.window(i))
-        mask = int.from_bytes(used, "little")
-        require(
-            int.from_bytes(kept, "little") == int.from_bytes(whole, "little") & mask, f"window {i} is not what is used"
-        )
-        others = int.from_bytes(b"\xaa" * WINDOW_BYTES, "little") & ~mask
-        poisoned = (int.from_bytes(kept, "little") | others).to_bytes(WINDOW_BYTES, "little")
-        end = end if i + 1 < sparse.n_spans else len(tar)
-        out = inflate_span(blob[comp_start:comp_end], points.bits[i], poisoned, end - start)
-        require(out == tar[start:end], f"span {i} needs bytes that its sparse window lacks")
+        fault = window_fault(blob, tar, span_bytes, placement)
+        require(fault is None, fault or "")
 
 
 def tar(data: bytes) -> None:

@@ -15,7 +15,18 @@ from functools import cache
 from support.contents import text
 from support.deflate_bits import Bits, canonical_codes, lengths_of
 from support.gzip_member import PLAIN_HEADER, header, member, packed
-from support.tars import END, directory, file, global_pax, gnu_sparse, long_link, long_name, pax, symlink, tar_of
+from support.tars import (
+    END,
+    directory,
+    file,
+    global_pax,
+    gnu_sparse,
+    long_link,
+    long_name,
+    pax,
+    symlink,
+    tar_of,
+)
 
 CHUNK_BYTES = 64 << 10
 STORED_BYTES = 65535
