@@ -1,13 +1,18 @@
 """Streams made against the parallel scan: it says what one scan says, ends, and keeps its memory."""
 
+import os
 import random
+import subprocess
+import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from accel_core import parallel_scan
 from accel_core.find_joint import find_joint
-from support.hostile_layers import CHUNK_BYTES, bomb, false_stream, hostile_layers, never_known
+from support.hostile_layers import CHUNK_BYTES, believable, bomb, false_stream, hostile_layers, never_known
 from support.scans import planned_joints, said_by_one_scan, said_by_threads
 
 SPAN = 16 << 10
@@ -17,6 +22,20 @@ WITH_JOINTS = [
     "boundaries 0 bytes behind headers", "boundaries 511 bytes behind headers", "boundary in the middle of everything",
     "large special headers", "zeros behind", "a tar in a tar",
 ]  # fmt: skip
+
+MEASURE = """
+import os, sys
+from accel_core.parallel_scan import ScanJob, scan_parallel
+
+def kib(field):
+    return int(next(line for line in open("/proc/self/status") if line.startswith(field)).split()[1])
+
+fd, n_threads = os.open(sys.argv[1], os.O_RDONLY), int(sys.argv[2])
+job = ScanJob(lambda at, n: os.pread(fd, n, at), os.fstat(fd).st_size, 4 << 20, span_digests=True)
+before = kib("VmRSS")
+scan, _ = scan_parallel(job, threads=n_threads)
+print(kib("VmHWM") - before - 32 * len(scan.result()[0]))
+"""
 
 
 def assert_same(blob: bytes, *threads: int, note: object = "", max_uncomp_bytes: int | None = None) -> None:
@@ -109,3 +128,16 @@ def test_a_bomb_in_chunks_is_a_bomb() -> None:
     blob = bomb(200 << 20)
     assert_same(blob, 3)
     assert_same(blob, 3, max_uncomp_bytes=150 << 20)
+
+
+@pytest.mark.skipif("LD_PRELOAD" in os.environ, reason="sanitizers have memory of their own")
+@pytest.mark.parametrize("block", [believable, never_known])
+def test_each_thread_has_its_bound_of_memory(tmp_path: Path, block: Callable[[int], bytes]) -> None:
+    """The bytes searched for a joint, or a piece and a scanner; whatever the stream, and however large it is."""
+    blob = false_stream(block, 600)
+    path = tmp_path / "layer.gz"
+    path.write_bytes(blob)
+    for n_threads in (1, 4, 8):
+        run = [sys.executable, "-c", MEASURE, str(path), str(n_threads)]
+        done = subprocess.run(run, capture_output=True, text=True, check=True)
+        assert int(done.stdout) << 10 < n_threads * (6 << 20) + (4 << 20), n_threads
