@@ -1,5 +1,6 @@
 """Streams made against the parallel scan: it says what one scan says, ends, and keeps its memory."""
 
+import gzip
 import os
 import random
 import subprocess
@@ -10,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from accel_core import parallel_scan
+from accel_core import FormatError, parallel_scan
 from accel_core.find_joint import find_joint
-from support.hostile_layers import CHUNK_BYTES, believable, bomb, false_stream, hostile_layers, never_known
+from support.hostile_layers import CHUNK_BYTES, believable, bomb, false_stream, files, hostile_layers, never_known
 from support.scans import planned_joints, said_by_one_scan, said_by_threads
 
 SPAN = 16 << 10
@@ -141,3 +142,12 @@ def test_each_thread_has_its_bound_of_memory(tmp_path: Path, block: Callable[[in
         run = [sys.executable, "-c", MEASURE, str(path), str(n_threads)]
         done = subprocess.run(run, capture_output=True, text=True, check=True)
         assert int(done.stdout) << 10 < n_threads * (6 << 20) + (4 << 20), n_threads
+
+
+def test_the_first_fault_is_reported_however_near_the_limit_is() -> None:
+    good = files(12, 150, [3000, 20_000], 0.6)
+    blob = gzip.compress(good + b"no header".ljust(512, b"\1") + good, 6, mtime=0)
+    for beyond in (0, 512, 20_000):
+        limit = len(good) + 512 + beyond
+        assert said_by_one_scan(blob, span_bytes=SPAN, max_uncomp_bytes=limit)[0] is FormatError
+        assert_same(blob, 3, 8, note=beyond, max_uncomp_bytes=limit)
