@@ -13,7 +13,15 @@ import pytest
 
 from accel_core import FormatError, parallel_scan
 from accel_core.find_joint import find_joint
-from support.hostile_layers import CHUNK_BYTES, believable, bomb, false_stream, files, hostile_layers, never_known
+from support.hostile_layers import (
+    CHUNK_BYTES,
+    believable,
+    bomb,
+    false_stream,
+    files,
+    hostile_layers,
+    never_known,
+)
 from support.scans import planned_joints, said_by_one_scan, said_by_threads
 
 SPAN = 16 << 10
