@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from accel_core import FormatError, parallel_scan
-from accel_core.find_joint import find_joint
+from accel_core.chunk_plan import PATIENCE_BYTES
 from support.hostile_layers import (
     CHUNK_BYTES,
     believable,
@@ -22,7 +22,7 @@ from support.hostile_layers import (
     hostile_layers,
     never_known,
 )
-from support.scans import planned_joints, said_by_one_scan, said_by_threads
+from support.scans import joint_in, planned_joints, said_by_one_scan, said_by_threads
 
 SPAN = 16 << 10
 LAYERS = hostile_layers()
@@ -75,16 +75,16 @@ def test_the_layers_meant_to_have_joints_have_some(name: str) -> None:
 
 def test_most_chunks_of_a_well_meant_layer_join(monkeypatch: pytest.MonkeyPatch) -> None:
     joined = []
-    absorbed = parallel_scan._absorbed
+    absorbed = parallel_scan._Scan._absorbed
 
     def count(*arguments: object) -> bool:
         joined.append(absorbed(*arguments))  # type: ignore[arg-type]
         return joined[-1]
 
-    monkeypatch.setattr(parallel_scan, "_absorbed", count)
-    for name in ("noise among text", "gzip files, level 6", "boundaries 511 bytes behind headers"):
+    monkeypatch.setattr(parallel_scan._Scan, "_absorbed", count)
+    for name in ("noise among text", "gzip files, level 6"):
         assert_same(LAYERS[name], 3)
-    assert joined == [True] * 6
+    assert joined == [True] * 4
     joined.clear()
     assert_same(LAYERS["false joints"], 3)
     assert joined == [False] * 2
@@ -129,7 +129,7 @@ def test_a_search_for_joints_in_starts_without_end_gives_up() -> None:
     """Each of some 40,000 starts leads through all that follow, and then to nothing."""
     blob = false_stream(never_known, 8)
     before = time.process_time()
-    assert find_joint(blob, CHUNK_BYTES, 1 << 20) is None
+    assert joint_in(blob, CHUNK_BYTES) is None
     assert time.process_time() - before < 60        # some tenths of a second; hours, if the search had no end
 
 
@@ -142,14 +142,14 @@ def test_a_bomb_in_chunks_is_a_bomb() -> None:
 @pytest.mark.skipif("LD_PRELOAD" in os.environ, reason="sanitizers have memory of their own")
 @pytest.mark.parametrize("block", [believable, never_known])
 def test_each_thread_has_its_bound_of_memory(tmp_path: Path, block: Callable[[int], bytes]) -> None:
-    """The bytes searched for a joint, or a piece and a scanner; whatever the stream, and however large it is."""
+    """Two bytes a byte that is decoded blindly, the input for that, and a scanner; however large the stream is."""
     blob = false_stream(block, 600)
     path = tmp_path / "layer.gz"
     path.write_bytes(blob)
     for n_threads in (1, 4, 8):
         run = [sys.executable, "-c", MEASURE, str(path), str(n_threads)]
         done = subprocess.run(run, capture_output=True, text=True, check=True)
-        assert int(done.stdout) << 10 < n_threads * (6 << 20) + (4 << 20), n_threads
+        assert int(done.stdout) << 10 < n_threads * (2 * PATIENCE_BYTES + (8 << 20)), n_threads
 
 
 def test_the_first_fault_is_reported_however_near_the_limit_is() -> None:

@@ -14,10 +14,9 @@ import pytest
 
 from accel_core import LayerIndex, index, inflate_span
 from accel_core.crc32 import crc32
-from accel_core.find_joint import find_joint
 from accel_core.ztoc import decode, encode
 from support.hostile_layers import CHUNK_BYTES, files, hostile_layers
-from support.scans import said_by_one_scan, said_by_threads
+from support.scans import joint_in, said_by_one_scan, said_by_threads
 from support.tars import END
 
 THREADS = 4
@@ -77,7 +76,7 @@ def test_spans_are_inflated_side_by_side() -> None:
 
 def test_joints_are_searched_side_by_side() -> None:
     blob = hostile_layers()["noise among text"]
-    assert_same_in_threads(lambda i: find_joint(blob, i * len(blob) // 8, CHUNK_BYTES), 8)
+    assert_same_in_threads(lambda i: joint_in(blob, i * len(blob) // 8), 8)
 
 
 def test_checksums_and_ztocs_are_made_side_by_side() -> None:

@@ -203,11 +203,12 @@ def special_headers(body_bytes: int) -> bytes:
     """Members with all that can stand in front of them, some of it larger than what a chunk keeps of its start."""
     rng = random.Random(10)
     made = []
-    for i in range(1, 1 + max(8, 2_000_000 // (body_bytes + 6000))):
+    for i in range(1, 1 + max(8, 2_000_000 // (body_bytes + 14_000))):
         value = rng.randbytes(body_bytes // 2).hex().encode()
         made += [
             global_pax((b"comment", value[: i * 10])), pax((b"path", b"p/%d" % i), (b"SCHILY.xattr.user.x", value)),
-            file(b"short", digits(rng.choice((0, 1, 511, 512, 5000)), i)), long_name(b"l/" * 400 + b"%d" % i),
+            file(b"short", digits(rng.choice((0, 1, 511, 512, 5000)), i)),
+            file(b"noise", rng.randbytes(8000)), long_name(b"l/" * 400 + b"%d" % i),
             long_link(b"t/" * 300), symlink(b"s", b"t"), directory(b"dir/"),
             gnu_sparse(b"sparse", [(k * 4096, 1) for k in range(40)], 1 << 20, bytes(40)),
         ]

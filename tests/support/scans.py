@@ -7,6 +7,7 @@ from accel_core.checkpoints import Checkpoints
 from accel_core.chunk_plan import ChunkPlan
 from accel_core.entries import EntryTable
 from accel_core.errors import AccelError
+from accel_core.find_joint import JointSearch
 from accel_core.parallel_scan import ScanJob, scan_in_chunks, scan_parallel
 
 Said = tuple[object, ...]       # facts, or the error's type and text
@@ -61,4 +62,12 @@ def planned_joints(blob: bytes, n_chunks: int, min_chunk_bytes: int) -> list[int
     """Bits at which so many chunks begin, the first one left out."""
     plan = ChunkPlan(lambda at, n: blob[at : at + n], len(blob), threads=n_chunks, min_chunk_bytes=min_chunk_bytes)
     chunks = [plan.take() for _ in range(n_chunks)]
-    return [chunk.joint[0] for chunk in chunks if chunk is not None and chunk.joint is not None]
+    return [chunk.joint.bit for chunk in chunks if chunk is not None and chunk.joint is not None]
+
+
+def joint_in(blob: bytes, start: int = 0) -> tuple[int, bytes | None] | None:
+    """The first joint behind ``start``: its bit, and its window unless it is a member's start."""
+    search = JointSearch(start, len(blob), 4 * len(blob))
+    search.feed(blob[start:])
+    found = search.joint()
+    return None if found is None else found[:2]
