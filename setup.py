@@ -1,10 +1,11 @@
 """Builds the kernels: one row per kernel, directives in one place. Static metadata is in pyproject.toml.
 
-Three builds that never share a file (generated C in ``build/<mode>/c``, objects in ``build/<mode>/o``):
+Four builds that never share a file (generated C in ``build/<mode>/c``, objects in ``build/<mode>/o``):
 
-* release   (default)            no run-time checks, no assertions
-* checked   ``ACCEL_CHECKED=1``  bounds, wraparound and initialised checks and assertions on
-* sanitize  ``ACCEL_SANITIZE=1`` the release code under AddressSanitizer and UndefinedBehaviorSanitizer
+* release   (default)             no run-time checks, no assertions
+* checked   ``ACCEL_CHECKED=1``   bounds, wraparound and initialised checks and assertions on
+* sanitize  ``ACCEL_SANITIZE=1``  the release code under AddressSanitizer and UndefinedBehaviorSanitizer
+* tsan      ``ACCEL_TSAN=1``      the release code under ThreadSanitizer
 """
 
 import os
@@ -48,16 +49,17 @@ X86_64 = {
 ARM64 = {"crc32_armv8": ["-march=armv8-a+crc"]}
 SPECIAL = {"x86_64": X86_64, "AMD64": X86_64, "aarch64": ARM64, "arm64": ARM64}.get(platform.machine(), {})
 
-CHECKED = os.environ.get("ACCEL_CHECKED") == "1"
-SANITIZE = os.environ.get("ACCEL_SANITIZE") == "1"
-MODE = "sanitize" if SANITIZE else "checked" if CHECKED else "release"
+MODES = [mode for mode in ("sanitize", "tsan", "checked") if os.environ.get(f"ACCEL_{mode.upper()}") == "1"]
+MODE = MODES[0] if MODES else "release"
+CHECKED = MODE == "checked"
 
 COMMON = ["-O2", "-fwrapv", "-fno-strict-aliasing", "-g" if CHECKED else "-g0"]
 # -fwrapv would define signed overflow and so hide it from UBSan.
-SANITIZER = [
-    "-O1", "-g", "-fno-wrapv", "-fno-strict-aliasing", "-fno-omit-frame-pointer",
-    "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined",
-]  # fmt: skip
+INSTRUMENTED = ["-O1", "-g", "-fno-wrapv", "-fno-strict-aliasing", "-fno-omit-frame-pointer"]
+SANITIZER = {
+    "sanitize": ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
+    "tsan": ["-fsanitize=thread"],
+}.get(MODE, [])
 DIRECTIVES = {
     "language_level": 3,
     "freethreading_compatible": False,
@@ -73,8 +75,8 @@ extensions = [
     Extension(
         f"accel_core.{name}",
         [f"src/accel_core/{name}.pyx"],
-        extra_compile_args=(SANITIZER if SANITIZE else COMMON) + flags,
-        extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
+        extra_compile_args=(INSTRUMENTED + SANITIZER if SANITIZER else COMMON) + flags,
+        extra_link_args=SANITIZER[:1],
         define_macros=MACROS,
         depends=["setup.py"],
         optional=name in SPECIAL,

@@ -27,6 +27,9 @@ cdef enum:
     # end, at most 64 KiB on: a joint this far from where decoding began has outlived that.
     TRUST_BYTES = 81920
     MEMBER_HEADER = 10
+    # A stream can be made so that every start leads far on and none to a joint: then the search ends here.
+    MAX_WORK = 1 << 27      # in symbols: some tenths of a second
+    BLOCK_WORK = 4096       # of a block's tables, and of the look for markers behind it
 
 
 cdef class Prefix:
@@ -301,6 +304,7 @@ cdef class JointSearch:
     cdef int64_t bit                    # where the next block begins or, while searching, may begin
     cdef int64_t search_end             # as a bit
     cdef int64_t joint_bit
+    cdef int64_t work                   # done so far, by all starts together
     cdef bint decoding                  # no longer searching
     cdef bint at_member
 
@@ -340,8 +344,11 @@ cdef class JointSearch:
         cdef int64_t at
         cdef bint final = False
         cdef Status status
+        if self.work > MAX_WORK:
+            return LIMIT
         stand_at(b, data, self.bit - self.comp_offset * 8)
         status = block(b, in_stop, &final)
+        self.work += BLOCK_WORK + (b.out - out)
         if status == NEED_INPUT:
             b.out = out
         if status != OK:

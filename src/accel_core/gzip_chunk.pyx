@@ -18,7 +18,7 @@ from accel_core.gzip_layer cimport GzipLayer, Point, is_better
 from accel_core.find_joint cimport Prefix
 from accel_core.gzip_stream cimport BETWEEN, CAP_MARKS, CHUNK, IN_DEFLATE
 from accel_core.inflate cimport AT_HEADER, WINDOW, BlockMark
-from accel_core.status cimport END, LIMIT, OK, Status
+from accel_core.status cimport END, OK, Status
 from accel_core.tar_scan cimport TarScanner
 from accel_core.window_use cimport WindowUse
 from accel_core.tar_header cimport BLOCK_BYTES, checksum_fits, find_ustar, sum_bytes
@@ -269,15 +269,9 @@ cdef class GzipChunk(GzipLayer):
         return OK
 
     def absorb(self, GzipChunk right):
-        """Take over the results of ``right`` if it continues exactly here. False, and nothing changed, if not.
-
-        Raises LimitError if both are too large together.
-        """
-        cdef int64_t total = self.chunk_pos
+        """Take over the results of ``right`` if it continues exactly here. False, and nothing changed, if not."""
         if self.n_points == 0 or not self.stands_at_joint(right):
             return False
-        if total + right.chunk_pos > self.max_uncomp:
-            raise self.error(LIMIT)
         if not self.room_for(right) or not self.tar_fits(right) or not self.zones_fit(right):
             return False
         if self.ahead is not None:
@@ -349,10 +343,11 @@ cdef class GzipChunk(GzipLayer):
         return last_row(self.entries).stored_size if self.entries.n_rows else 0
 
     cdef bint room_for(self, GzipChunk right):
-        """The table stays below its limits; if it may not, one scan from the left says so better."""
+        """Output and table stay below their limits; if they may not, one scan from the left says so better."""
         cdef EntryTable table = right.entries
         return (
-            self.entries.n_rows + table.n_rows < self.tar.max_entries
+            self.chunk_pos + right.chunk_pos <= self.max_uncomp
+            and self.entries.n_rows + table.n_rows < self.tar.max_entries
             and self.entries.n_arena + table.n_arena
             + (self.entries.n_pax + table.n_pax) * <Py_ssize_t>sizeof(PaxRow) < self.tar.max_string_bytes
         )

@@ -87,12 +87,15 @@ cdef class GzipLayer(GzipStream):
 
     cdef Status drain(self, const uint8_t *data, Py_ssize_t n) noexcept nogil:
         cdef Status status
-        if n and self.chunk_pos + n > self.max_uncomp:
-            return LIMIT
+        cdef bint over = self.chunk_pos + n > self.max_uncomp
+        if over:        # what is wrong in front of the limit comes first
+            n = <Py_ssize_t>max(0, self.max_uncomp - self.chunk_pos)
         if n:
             status = self.scan_tar(data, n)
             if status != OK:
                 return status
+        if over:
+            return LIMIT
         if self.sink is not None:
             with gil:
                 try:

@@ -117,7 +117,9 @@ cdef class GzipStream:
     cdef Status finish_input(self) noexcept nogil:
         """No more input: decode the carry, drain, and say whether the stream is complete."""
         cdef const uint8_t *stop = NULL
-        cdef Status status
+        cdef Status status = self.flush()
+        if status != OK:
+            return status
         memset(self.stitch + self.n_carry, 0, STITCH + IN_PAD - self.n_carry)
         status = self.consume(self.stitch, self.stitch + self.n_carry, True, &stop)
         if status != OK:
@@ -226,6 +228,10 @@ cdef class GzipStream:
                 p = end
         self.comp_pos = origin_pos + (p - origin)
         stop[0] = p
+        if status == CORRUPT:       # first comes what is wrong with the output so far
+            status = self.flush()
+            if status == OK:
+                status = CORRUPT
         return status
 
     # --- container -----------------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ class _Scan:
     def _scan_to(self, scan: GzipChunk, stop_before: Callable[[int], int]) -> None:
         """Scan on to the bit ``stop_before(end of the next piece)``, or to the end of the blob."""
         job = self._job
-        at = scan.comp_offset
+        at = first = scan.comp_offset
         held = HeldBytes(at)
         hasher = SpanHasher(held)
         while at < job.comp_size:
@@ -162,7 +162,8 @@ class _Scan:
                 job.on_bytes(len(piece))
         else:
             scan.end()
-        self._spans.update({(start, end): digest for start, end, digest in hasher.spans})
+        # A checkpoint that was still undecided when the scan stopped here before may lie in front of the bytes held.
+        self._spans.update({(start, end): digest for start, end, digest in hasher.spans if start >= first})
 
 
 def _same(stop_bit: int, upto: int) -> int:

@@ -1,6 +1,6 @@
 """Throws made-up inputs at the kernels and reports what breaks.
 
-    PYTHONPATH=src python tests/fuzz/run.py --seconds 60 [--target inflate|tar|ztoc] [--seed 1]
+    PYTHONPATH=src python tests/fuzz/run.py --seconds 60 [--target inflate|windows|tar|parallel|ztoc] [--seed 1]
 
 Needs nothing but the built kernels. Inputs run in a child process, so that a crash or a hang costs one input; those
 that fail are written to ``--failures``, named by target, seed and number. Exit code 1 if there were any. For
@@ -21,17 +21,19 @@ sys.path.insert(0, str(Path(__file__).parents[1]))      # for `support` and `fuz
 
 from fuzz.mutate import make  # noqa: E402
 from fuzz.targets import TARGETS  # noqa: E402
+from support.hostile_layers import hostile_layers  # noqa: E402
 
 CORPUS = Path(__file__).parent / "corpus"
-BATCH = 200                 # inputs between two reports of a child
+BATCH = 20                  # inputs between two looks at the clock
 HANG_S = 60.0               # an input takes milliseconds
 DIED, HANGS = -1, -2
 
 
 def read_corpus(target: str) -> list[bytes]:
-    """The inputs kept for a target, in a fixed order; large ones are kept compressed, as NAME.gz."""
-    paths = sorted((CORPUS / target).glob("*"))
-    return [gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in paths]
+    """The inputs kept for a target, in a fixed order; large ones are kept compressed, as NAME.gz, or made here."""
+    paths = sorted((CORPUS / {"windows": "inflate"}.get(target, target)).glob("*"))
+    kept = [gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in paths]
+    return [*kept, *hostile_layers().values()] if target == "parallel" else kept
 
 
 def work(target: str, seed: int, first: int, stop_at: float, most: int, pipe: Connection) -> None:

@@ -1,26 +1,36 @@
 """What a fuzzer calls: each target takes any bytes and raises ``Mismatch`` when something that must hold does not.
 
-``inflate``  the verdict of zlib on the bytes as a gzip stream, and on their deflate part with a trailer that fits; if
-             that is valid, every checkpoint in it
-``tar``      entries and errors do not depend on how the bytes are cut into pieces
-``ztoc``     decoding ends with a value or one of our errors; what decodes, encodes and decodes to the same value
+``inflate``   the verdict of zlib on the bytes as a gzip stream, and on their deflate part with a trailer that fits; if
+              that is valid, every checkpoint in it
+``windows``   the bytes of a sparse window that are gone are not needed: any others do in their place
+``tar``       entries and errors do not depend on how the bytes are cut into pieces
+``parallel``  a layer scanned in chunks by several threads is what one scan says it is, and no great deal of work
+``ztoc``      decoding ends with a value or one of our errors; what decodes, encodes and decodes to the same value
 """
 
 import importlib
+import time
 import zlib
 from collections.abc import Callable
 from functools import partial
 from random import Random
+from typing import Literal
 
 from accel_core import LayerScanner, inflate_span
 from accel_core.errors import AccelError
 from accel_core.tar_scan import TarScanner
 from support.gzip_member import member
+from support.hostile_layers import CHUNK_BYTES
+from support.scans import said_by_one_scan, said_by_threads
 from support.tar_layers import around
 from support.verdicts import our_verdict
+from support.windows import window_fault
 from support.zlib_oracle import disagreement
 
 MAX_INPUT_BYTES = 1 << 16      # deflate makes at most 1032 times as much of it
+PLACEMENTS: tuple[Literal["adaptive", "soci"], ...] = ("adaptive", "soci")
+MAX_LAYER_BYTES = 1 << 21
+MAX_CPU_S = 20.0               # of a parallel scan, which takes some tenths of a second
 
 
 class Mismatch(Exception):
@@ -72,6 +82,24 @@ def check_spans(blob: bytes, data: bytes, piece_bytes: int) -> None:
         require(out == data[start:end], f"span {i} differs")
 
 
+def windows(data: bytes) -> None:
+    """Each checkpoint of the bytes' deflate part, as a member in a layer."""
+    data = data[:MAX_INPUT_BYTES]
+    body = data[10:] if data.startswith(b"\x1f\x8b") else data
+    raw = zlib.decompressobj(-15)
+    try:
+        inflated = raw.decompress(body, 1 << 20)
+    except zlib.error:
+        return
+    if not raw.eof:
+        return
+    blob, tar = around(member(body[: len(body) - len(raw.unused_data)], inflated), inflated)
+    span_bytes = Random(zlib.crc32(data)).choice((1, 3000, 40_000))
+    for placement in PLACEMENTS:
+        fault = window_fault(blob, tar, span_bytes, placement)
+        require(fault is None, fault or "")
+
+
 def tar(data: bytes) -> None:
     data = data[:MAX_INPUT_BYTES]
     rng = Random(zlib.crc32(data))
@@ -100,6 +128,32 @@ def cut(data: bytes, rng: Random, most: int) -> list[bytes]:
     return pieces
 
 
+def parallel(data: bytes) -> None:
+    data = data[:MAX_LAYER_BYTES]
+    rng = Random(zlib.crc32(data))
+    span_bytes = rng.choice((1, 4000, 16 << 10, 32 << 10, 100_000))
+    min_chunk_bytes = rng.choice((1000, CHUNK_BYTES // 2, CHUNK_BYTES))
+    max_uncomp_bytes = rng.choice((64 << 20, 64 << 20, rng.randrange(1, 4 << 20)))
+    wanted = said_by_one_scan(data, span_bytes=span_bytes, max_uncomp_bytes=max_uncomp_bytes)
+    for threads, in_order in ((rng.randrange(2, 12), True), (rng.randrange(1, 9), False)):
+        start = time.process_time()
+        said = said_by_threads(
+            data, threads, span_bytes=span_bytes, min_chunk_bytes=min_chunk_bytes, max_uncomp_bytes=max_uncomp_bytes,
+            in_order=in_order,
+        )  # fmt: skip
+        require(time.process_time() - start < MAX_CPU_S, f"{threads} threads take too long")
+        require(
+            said == wanted,
+            f"{threads} {'chunks' if in_order else 'threads'}, spans of {span_bytes}, chunks from {min_chunk_bytes}, "
+            f"at most {max_uncomp_bytes} bytes: {summary(said)}, not {summary(wanted)}",
+        )
+
+
+def summary(said: tuple[object, ...]) -> object:
+    """An error, or the numbers among the facts and a sum of all."""
+    return said if len(said) == 2 else (zlib.crc32(repr(said).encode()), *said[5:])
+
+
 def ztoc(data: bytes) -> None:
     decode = importlib.import_module("accel_core.ztoc_decode").decode
     encode = importlib.import_module("accel_core.ztoc_encode").encode
@@ -115,4 +169,6 @@ def ztoc(data: bytes) -> None:
     require(encode(again, tool=tool) == encoded, "an encoded index does not survive a round trip")
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"inflate": inflate, "tar": tar, "ztoc": ztoc}
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "inflate": inflate, "windows": windows, "tar": tar, "parallel": parallel, "ztoc": ztoc,
+}  # fmt: skip

@@ -9,8 +9,10 @@ import pytest
 from fuzz.run import available, fuzz, read_corpus
 from fuzz.targets import TARGETS, Mismatch
 
+INPUTS = {"inflate": 400, "windows": 200, "tar": 1500, "parallel": 30, "ztoc": 1500}
 
-@pytest.mark.parametrize(("target", "inputs"), [("inflate", 400), ("tar", 1500), ("ztoc", 1500)])
+
+@pytest.mark.parametrize(("target", "inputs"), INPUTS.items())
 def test_nothing_breaks_in_a_short_run(target: str, inputs: int) -> None:
     if not available(target):
         pytest.skip(f"{target} is not built")
