@@ -51,5 +51,6 @@ def test_options_must_fit_the_format() -> None:
     for format in set(FORMATS) - {"soci"}:
         with pytest.raises(ConfigError, match="soci tool"):
             index_layer([BLOB], format, IndexOptions(identical=True))
-        with pytest.raises(UnsupportedError):
-            index_layer([TAR], format)
+        if format != "accel":       # that holds the table of contents of a plain tar, too
+            with pytest.raises(UnsupportedError):
+                index_layer([TAR], format)
