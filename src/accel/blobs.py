@@ -27,6 +27,10 @@ class Blob(Protocol):
     def size(self) -> int:
         """Bytes in all."""
 
+    @property
+    def is_verified(self) -> bool:
+        """Whether ``stream`` itself raises DigestMismatch for wrong bytes."""
+
     def read_at(self, offset: int, n_bytes: int) -> bytes:
         """Exactly ``n_bytes`` from ``offset``. Raises TruncatedError where the blob ends before."""
 
@@ -36,6 +40,8 @@ class Blob(Protocol):
 
 class MemoryBlob:
     """A blob held in memory."""
+
+    is_verified = False
 
     def __init__(self, data: bytes, *, name: str | None = None) -> None:
         self._data = data
@@ -56,6 +62,8 @@ class MemoryBlob:
 
 class FileBlob:
     """A regular file, or ``size`` bytes of it from ``offset``. It is opened for each read and never kept open."""
+
+    is_verified = False
 
     def __init__(
         self,

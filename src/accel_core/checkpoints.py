@@ -12,8 +12,8 @@ class Checkpoints:
 
     zran convention: feed the top ``bits[i]`` bits of byte ``comp_offset[i] - 1``, then bytes from ``comp_offset[i]``.
     ``windows`` is n x 32768 bytes; row ``rows[i]`` (row i without ``rows``) the uncompressed bytes before
-    ``uncomp_offset[i]``, oldest first, zeros in front where fewer exist. ``rows[i]`` is -1 where none of them is needed.
-    A *sparse* window has zeros also for the bytes that nothing behind the checkpoint refers to.
+    ``uncomp_offset[i]``, oldest first, zeros in front where fewer exist. ``rows[i]`` is -1 where none of them is
+    needed. A *sparse* window has zeros also for the bytes that nothing behind the checkpoint refers to.
     """
 
     comp_offset: Sequence[int]

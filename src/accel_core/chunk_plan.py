@@ -23,11 +23,12 @@ from accel_core.gzip_chunk import GzipChunk
 
 ReadAt = Callable[[int, int], bytes]
 
-# How long decoding stays blind depends on where it begins. In the big layer of the bench: 2.5 MiB of output for half of
-# all starts, 6.4 MiB on average, 25 MiB for 1 in 20, and near a bad start lie others: to begin anew elsewhere costs more.
+# How long decoding stays blind depends on where it begins. In the big layer of the bench: 2.5 MiB of output for half
+# of all starts, 6.4 MiB on average, 25 MiB for 1 in 20. Near a bad start lie others: to begin anew there costs more.
 PATIENCE_BYTES = 24 << 20       # of output, kept as two bytes each: what a thread takes at most
 SEARCH_BYTES = 1 << 20          # compressed bytes in which a block must begin
-FIRST_READ_BYTES = 2 << 20      # read to find a joint, at first; doubled while that is not enough
+READ_BYTES = 2 << 20            # read to find a joint, at a time ...
+MAX_READ_BYTES = 16 << 20       # ... and doubled up to this if one block is as long
 MAX_FRUITLESS = 3               # after as many searches in vain, one after the other, nobody looks any more
 NO_STOP = (1 << 63) - 1
 
@@ -144,13 +145,13 @@ class ChunkPlan:
 
     def _find_joint(self, chunk: Chunk) -> Joint | None:
         search = JointSearch(chunk.read_to, SEARCH_BYTES, min(PATIENCE_BYTES, 2 * (chunk.end - chunk.read_to)))
-        n_bytes = FIRST_READ_BYTES
-        while search.comp_offset < chunk.end:
-            n_bytes = min(n_bytes, chunk.end - search.comp_offset)
-            at_end = n_bytes == chunk.end - search.comp_offset
-            if search.feed(self._read_at(search.comp_offset, n_bytes)) or at_end:
+        n_bytes = READ_BYTES
+        while n_bytes <= MAX_READ_BYTES:
+            start = search.comp_offset
+            data = self._read_at(start, min(n_bytes, chunk.end - start))
+            if search.feed(data) or start + len(data) == chunk.end:
                 break
-            n_bytes *= 2
+            n_bytes = READ_BYTES if search.comp_offset > start else 2 * n_bytes
         found = search.joint()
         return None if found is None else Joint(*found)
 

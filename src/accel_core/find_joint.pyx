@@ -12,7 +12,7 @@ prefix (or the member) begins proves it; until then everything built on a joint 
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy
+from libc.string cimport memchr, memcpy
 
 from accel_core.inflate cimport (
     DIST_BITS, ENTRY_END, ENTRY_LITERAL, ENTRY_RARE, ENTRY_SUBTABLE, HEADER_BYTES, WINDOW, BlockMark, Inflater,
@@ -47,6 +47,8 @@ cdef enum:
     # end, at most 64 KiB on: a joint this far from where decoding began has outlived that.
     TRUST_BYTES = 81920
     MEMBER_HEADER = 10
+    MEMBERS_TRIED = 8       # places that look like the start of a member ...
+    MEMBER_PATIENCE = 1 << 20   # ... and how far from there its end is looked for, in symbols
     # A stream can be made so that every start leads far on and none to a joint: then the search ends here.
     MAX_WORK = 1 << 27      # in symbols: some tenths of a second
     BLOCK_WORK = 4096       # of a block's tables, and of the look for markers behind it
@@ -277,6 +279,28 @@ cdef inline bint is_member(const uint8_t *p) noexcept nogil:
     return p[0] == 0x1F and p[1] == 0x8B and p[2] == 8 and (p[3] & 0xE0) == 0
 
 
+cdef inline Py_ssize_t header_bytes(const uint8_t *p, const uint8_t *end) noexcept nogil:
+    """Length of the gzip header at ``p`` (RFC 1952 §2.3); 0 if it does not end before ``end``."""
+    cdef uint8_t flags = p[3]
+    cdef const uint8_t *q = p + MEMBER_HEADER
+    cdef int n_texts = ((flags >> 3) & 1) + ((flags >> 4) & 1)      # FNAME, FCOMMENT
+    if flags & 4:           # FEXTRA
+        if end - q < 2:
+            return 0
+        q += 2 + (q[0] | (<Py_ssize_t>q[1] << 8))
+    while n_texts:
+        if q >= end:
+            return 0
+        q = <const uint8_t *>memchr(q, 0, end - q)
+        if q == NULL:
+            return 0
+        q += 1
+        n_texts -= 1
+    if flags & 2:           # FHCRC
+        q += 2
+    return q - p if q < end else 0
+
+
 cdef inline bint precode_fits(uint64_t v, uint32_t more) noexcept nogil:
     """``v``: 64 bits from BFINAL on; ``more``: the 10 bits behind the first 64. The code lengths code is complete."""
     cdef uint32_t n_pre = 4 + (<uint32_t>(v >> 13) & 15)
@@ -327,6 +351,7 @@ cdef class JointSearch:
     cdef int64_t work                   # done so far, by all starts together
     cdef bint decoding                  # no longer searching
     cdef bint at_member
+    cdef bint members_tried
 
     def __cinit__(self, int64_t comp_offset, int64_t search_bytes, int64_t patience):
         if comp_offset < 0 or search_bytes < 0 or not 0 < patience <= 1 << 30:
@@ -392,12 +417,44 @@ cdef class JointSearch:
             self.joint_bit = self.bit
         return OK
 
+    cdef bint look_for_member(self, const uint8_t *data, Py_ssize_t n) noexcept nogil:
+        """A joint at the end of a whole gzip member: where members are small, that is the nearest one.
+
+        ``bgzip`` and eStargz make members so small that they may be a single block, a last one: no candidate for others.
+        """
+        cdef const uint8_t *p = data
+        cdef const uint8_t *end = data + n - HEADER_BYTES
+        cdef int64_t first = self.bit
+        cdef int n_tried = 0
+        cdef Py_ssize_t header
+        while n_tried < MEMBERS_TRIED and (p = <const uint8_t *>memchr(p, 0x1F, end - p)) != NULL:
+            header = header_bytes(p, end) if is_member(p) else 0
+            p += 1
+            if header == 0:
+                continue
+            n_tried += 1
+            self.bit = (self.comp_offset + (p - 1 - data) + header) * 8
+            self.begin()
+            while self.step(data, end) == OK and self.joint_bit < 0:
+                if self.blind.out - self.blind.window > WINDOW + MEMBER_PATIENCE:
+                    break
+            if self.at_member:
+                return True
+            self.joint_bit = -1         # a block inside it: others find better ones
+        self.bit = first
+        self.decoding = False
+        return False
+
     cdef Status look(self, const uint8_t *data, Py_ssize_t n) noexcept nogil:
         """OK: found. CORRUPT or LIMIT: there is no joint. NEED_INPUT: go on at ``bit``."""
         cdef int64_t origin = self.comp_offset * 8
         cdef int64_t end = min(self.search_end, origin + (n - 2 * HEADER_BYTES) * 8)
         cdef int64_t found
         cdef Status status
+        if not self.members_tried:
+            self.members_tried = True
+            if self.look_for_member(data, n):
+                return OK
         while self.joint_bit < 0:
             if not self.decoding:
                 found = next_candidate(data, self.bit - origin, end - origin)

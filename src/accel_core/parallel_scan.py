@@ -1,9 +1,12 @@
 """One gzip layer indexed by several threads, with the result of one.
 
-Threads take chunks of the compressed blob (``chunk_plan``), the first from its start, the others from joints. The caller's
-thread joins the chunks in order (``GzipChunk.absorb``): what does not join is scanned again from the left, and after a
-few such failures nobody speculates any more. Results do not depend on the number of threads, on where the chunks begin,
-or on luck.
+Threads take chunks of the compressed blob (``chunk_plan``), the first from its start, the others from joints. The
+caller's thread joins the chunks in order (``GzipChunk.absorb``): what does not join is scanned again from the left, and
+after a few such failures nobody speculates any more. Results do not depend on the number of threads, on where the
+chunks begin, or on luck.
+
+Memory: the index, a megabyte or two for each thread that scans, and while one looks for a joint what it decodes
+blindly, at most ``2 * PATIENCE_BYTES`` (48 MiB), and up to 16 MiB of the blob.
 """
 
 import threading

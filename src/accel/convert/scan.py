@@ -23,7 +23,6 @@ from accel.formats.soci import (
 from accel.images.compression import peek, sniff
 from accel.oci import Descriptor
 from accel.progress import Progress
-from accel.registry.blobs import RemoteBlob
 from accel.stores import ImageStore
 from accel_core.indexing import index_parallel
 from accel_core.layer_index import LayerIndex
@@ -149,8 +148,7 @@ class _LayerScan:
             max_uncomp_bytes=self._options.max_layer_bytes,
             digest=False,
         )
-        # Remote blobs verify themselves.
-        stored = self._chunks if isinstance(self._blob, RemoteBlob) else verified(self._chunks, self._layer)
+        stored = self._chunks if self._blob.is_verified else verified(self._chunks, self._layer)
         chunks = in_background(stored)
         try:
             for chunk in chunks:

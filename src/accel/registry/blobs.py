@@ -54,6 +54,8 @@ class RemoteBlob:
     expire after minutes); then the registry is asked again.
     """
 
+    is_verified = True
+
     def __init__(self, reader: BlobReader, descriptor: Descriptor) -> None:
         self._reader = reader
         self._repository = reader.repository

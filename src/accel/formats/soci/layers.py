@@ -95,8 +95,8 @@ LARGE_LAYER_BYTES = 160 << 20
 def gzip_span_bytes(comp_size: int, options: SociOptions) -> int:
     """Span size for a gzip layer of ``comp_size`` bytes.
 
-    In compatible mode it grows with the square root of the size above 160 MiB. A reader fetches all checkpoints and then
-    a few spans: that is least in sum when their number grows as their size does.
+    In compatible mode it grows with the square root of the size above 160 MiB. A reader fetches all checkpoints and
+    then a few spans: that is least in sum when their number grows as their size does.
     """
     if options.identical or comp_size <= LARGE_LAYER_BYTES:
         return options.span_bytes

@@ -13,7 +13,8 @@ LAYOUT_VERSION = 2
 class SociOptions:
     """How to index: ``identical`` as SOCI's own tools do, byte for byte, else *compatible* (see the package).
 
-    ``span_bytes`` holds for layers up to 160 MiB, see ``gzip_span_bytes``; ``min_layer_bytes`` is the compressed size below which layers are left out.
+    ``span_bytes`` holds for layers up to 160 MiB, see ``gzip_span_bytes``. ``min_layer_bytes`` is the compressed size
+    below which layers are left out.
     """
 
     identical: bool = False
