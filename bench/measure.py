@@ -69,8 +69,8 @@ def rows_of(
 def table(rows: Iterable[Row]) -> str:
     """The rows as text columns."""
     lines = [
-        ("bench", "case", "implementation", "version", "CPU s", "wall s", "MB/s", "ratio", "peak MB", "p50 ms", "p99 ms",
-         "calls/s", "note")
+        ("bench", "case", "implementation", "version", "CPU s", "wall s", "MB/s", "ratio", "peak MB", "p50 ms",
+         "p99 ms", "calls/s", "note")
     ]  # fmt: skip
     for row in rows:
         lines.append(

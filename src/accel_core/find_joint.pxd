@@ -8,7 +8,7 @@ from accel_core.inflate cimport BlockMark
 cdef class Prefix:
     cdef uint16_t *window           # 32 Ki symbols of unknown history, and the n_symbols that follow
     cdef readonly Py_ssize_t n_symbols
-    cdef readonly int64_t start_bit # of the stream; a block begins there
+    cdef readonly int64_t start_bit     # of the stream; a block begins there
     cdef BlockMark *marks           # boundaries, the joint's the last; `out_pos` counts from the start of the prefix
     cdef Py_ssize_t n_marks, cap_marks
 

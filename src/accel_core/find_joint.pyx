@@ -25,8 +25,8 @@ cdef extern from *:
     #include <stdlib.h>
     #include <sys/mman.h>
 
-    /* Room of which little may be used: large pages, where there are any, as the faults of small ones cost as much time as
-     * what is written to them. */
+    /* Room of which little may be used: large pages, where there are any, as the faults of small ones cost as much time
+     * as what is written to them. */
     static void *accel_large_room(size_t n_bytes) {
         void *room = NULL;
         size_t large = (size_t)1 << 21;
@@ -50,8 +50,8 @@ cdef enum:
     MEMBERS_TRIED = 8       # places that look like the start of a member ...
     MEMBER_PATIENCE = 1 << 20   # ... and how far from there its end is looked for, in symbols
     # A stream can be made so that every start leads far on and none to a joint: then the search ends here.
-    MAX_WORK = 1 << 27      # in symbols: some tenths of a second
-    BLOCK_WORK = 4096       # of a block's tables, and of the look for markers behind it
+    MAX_WORK = 1 << 26      # in symbols: a tenth of a second
+    BLOCK_WORK = 2048       # of a block's tables, and of the look for markers behind it
 
 
 cdef class Prefix:
@@ -136,7 +136,7 @@ cdef inline void copy_symbols(uint16_t *dst, uint32_t length, uint32_t distance)
 
 
 cdef Status codes(Blind *b, const uint8_t *in_stop) noexcept nogil:
-    """The symbols of one block: the loop of ``inflate.pxd`` with 16-bit stores. OK at its end, LIMIT at ``out_stop``."""
+    """The symbols of a block: the loop of ``inflate.pxd`` with 16-bit stores. OK at its end, LIMIT at ``out_stop``."""
     cdef Inflater *s = &b.inf
     cdef const uint8_t *in_next
     cdef uint16_t *out = b.out
@@ -420,20 +420,23 @@ cdef class JointSearch:
     cdef bint look_for_member(self, const uint8_t *data, Py_ssize_t n) noexcept nogil:
         """A joint at the end of a whole gzip member: where members are small, that is the nearest one.
 
-        ``bgzip`` and eStargz make members so small that they may be a single block, a last one: no candidate for others.
+        ``bgzip`` and eStargz make members so small that they may be a single block, a last one: no candidate else.
         """
         cdef const uint8_t *p = data
         cdef const uint8_t *end = data + n - HEADER_BYTES
         cdef int64_t first = self.bit
         cdef int n_tried = 0
         cdef Py_ssize_t header
-        while n_tried < MEMBERS_TRIED and (p = <const uint8_t *>memchr(p, 0x1F, end - p)) != NULL:
+        while n_tried < MEMBERS_TRIED:
+            p = <const uint8_t *>memchr(p, 0x1F, end - p)
+            if p == NULL:
+                break
             header = header_bytes(p, end) if is_member(p) else 0
+            self.bit = (self.comp_offset + (p - data) + header) * 8
             p += 1
             if header == 0:
                 continue
             n_tried += 1
-            self.bit = (self.comp_offset + (p - 1 - data) + header) * 8
             self.begin()
             while self.step(data, end) == OK and self.joint_bit < 0:
                 if self.blind.out - self.blind.window > WINDOW + MEMBER_PATIENCE:

@@ -35,7 +35,7 @@ cdef class TarScanner:
     # go on where `other` is, which began `base` bytes after the start of this archive, without its first rows; it is of
     # no use afterwards
     cdef int adopt(self, TarScanner other, Py_ssize_t first_row, int64_t base) except -1
-    # a scanner in the same state, with no rows yet: it can look ahead, and be adopted (with base 0) if what it saw is right
+    # a scanner in the same state, with no rows yet: it can look ahead, and be adopted (base 0) if what it saw is right
     cdef TarScanner fork(self)
     # the exception for a status that is neither OK nor END
     cdef object error(self)

@@ -4,8 +4,9 @@ Only matches within the first 32 KiB of output can reach the window, and what th
 ever needed: later copies of those bytes come from the output. So the symbols of 32 KiB of output are decoded once more,
 without making the output, and each match that reaches back over the checkpoint marks its source.
 
-The answer depends on nothing but the ``WINDOW_USE_BYTES`` compressed bytes behind the checkpoint, so it is the same however
-the blob was cut into pieces. If they hold less than 32 KiB of output (thousands of empty blocks) all of the window stays.
+The answer depends on nothing but the ``WINDOW_USE_BYTES`` compressed bytes behind the checkpoint, so it is the same
+however the blob was cut into pieces. If they hold less than 32 KiB of output (thousands of empty blocks) all of the
+window stays.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
