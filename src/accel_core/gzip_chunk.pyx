@@ -76,8 +76,8 @@ cdef class GzipChunk(GzipLayer):
         free(self.lead)
 
     def __init__(self, int64_t span_bytes, int64_t max_uncomp, joint=None):
-        """From the start of the stream, or from ``joint``: a bit of it, and the 32768 bytes of history or, for the start
-        of a gzip member, None."""
+        """From the start of the stream, or from ``joint``: a bit of it, and the 32768 bytes of history or, for the
+        start of a gzip member, None."""
         cdef const uint8_t[::1] window
         self.set_span(span_bytes)
         self.max_uncomp = max_uncomp
