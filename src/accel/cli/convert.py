@@ -28,7 +28,10 @@ def convert(
     referrers: Annotated[
         bool, typer.Option("--referrers", help="Also attach the index to the source image (SOCI v1).")
     ] = False,
-    span_size: Annotated[str, typer.Option(metavar="SIZE", help="Nominal distance of checkpoints.")] = "4MiB",
+    span_size: Annotated[
+        str,
+        typer.Option(metavar="SIZE", help="Nominal distance of checkpoints; longer in layers above 160 MiB."),
+    ] = "4MiB",
     min_layer_size: Annotated[
         str, typer.Option(metavar="SIZE", help="Layers below this (compressed) get no index.")
     ] = "10MiB",
