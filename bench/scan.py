@@ -37,6 +37,7 @@ def one(encoder: str, path: Path, rounds: int) -> Iterator[Row]:
     blob = path.read_bytes()
     n_out = scan(blob).uncomp_size
     calls: dict[str, peers.Call] = {
+        "accel, no digests, sparse windows": lambda: scan(blob, digest=False, span_digests=False, sparse_windows=True),
         "accel, no digests": lambda: scan(blob, digest=False, span_digests=False),
         "accel, span digests": lambda: scan(blob, digest=False),
         "accel": lambda: scan(blob),
@@ -50,8 +51,17 @@ def one(encoder: str, path: Path, rounds: int) -> Iterator[Row]:
     yield from rows_of("scan", encoder, times, baseline, len(blob), n_out, peers.versions())
 
 
-def scan(blob: bytes, *, digest: bool = True, span_digests: bool = True, diff_id: bool = False) -> LayerIndex:
-    scanner = LayerScanner(digest=digest, span_digests=span_digests, diff_id=diff_id)
+def scan(
+    blob: bytes,
+    *,
+    digest: bool = True,
+    span_digests: bool = True,
+    sparse_windows: bool = False,
+    diff_id: bool = False,
+) -> LayerIndex:
+    scanner = LayerScanner(
+        digest=digest, span_digests=span_digests, sparse_windows=sparse_windows, diff_id=diff_id
+    )
     view = memoryview(blob)
     for start in range(0, len(view), PIECE_BYTES):
         scanner.feed(view[start : start + PIECE_BYTES])
