@@ -27,7 +27,7 @@ ReadAt = Callable[[int, int], bytes]
 # of all starts, 6.4 MiB on average, 25 MiB for 1 in 20. Near a bad start lie others: to begin anew there costs more.
 PATIENCE_BYTES = 24 << 20       # of output, kept as two bytes each: what a thread takes at most
 SEARCH_BYTES = 1 << 20          # compressed bytes in which a block must begin
-READ_BYTES = 2 << 20            # read to find a joint, at a time ...
+READ_BYTES = 256 << 10          # read to find a joint, at a time, so that who waits for the end waits for little ...
 MAX_READ_BYTES = 16 << 20       # ... and doubled up to this if one block is as long
 MAX_FRUITLESS = 3               # after as many searches in vain, one after the other, nobody looks any more
 NO_STOP = (1 << 63) - 1
@@ -144,9 +144,10 @@ class ChunkPlan:
         return new
 
     def _find_joint(self, chunk: Chunk) -> Joint | None:
-        search = JointSearch(chunk.read_to, SEARCH_BYTES, min(PATIENCE_BYTES, 2 * (chunk.end - chunk.read_to)))
+        # A blind part that is no small part of the chunk is not worth its price.
+        search = JointSearch(chunk.read_to, SEARCH_BYTES, min(PATIENCE_BYTES, chunk.end - chunk.read_to))
         n_bytes = READ_BYTES
-        while n_bytes <= MAX_READ_BYTES:
+        while n_bytes <= MAX_READ_BYTES and not self._closed:
             start = search.comp_offset
             data = self._read_at(start, min(n_bytes, chunk.end - start))
             if search.feed(data) or start + len(data) == chunk.end:
