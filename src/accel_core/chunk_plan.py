@@ -18,6 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from accel_core.errors import AccelError
 from accel_core.find_joint import JointSearch, Prefix
 from accel_core.gzip_chunk import GzipChunk
 
@@ -81,7 +82,10 @@ class ChunkPlan:
         while (chunk := self._offered()) is not None:
             if chunk is self.first:
                 return chunk
-            joint = self._find_joint(chunk)
+            try:
+                joint = self._find_joint(chunk)
+            except (MemoryError, OSError, AccelError):  # whoever scans these bytes will say so
+                joint = None
             with self._lock:
                 if joint is not None and self._begin(chunk, joint):
                     self._fruitless = 0
@@ -93,7 +97,7 @@ class ChunkPlan:
     def read_on(self, chunk: Chunk, upto: int) -> int:
         """The bit where to stop, for the thread that is going to scan the bytes of ``chunk`` before ``upto``."""
         with self._lock:
-            chunk.read_to = upto
+            chunk.read_to = max(chunk.read_to, upto)
             return chunk.stop
 
     def after(self, chunk: Chunk) -> Chunk | None:

@@ -8,7 +8,7 @@ own, shifted and with those choices made. If anything does not fit, nothing has 
 through the chunk's bytes itself.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
@@ -134,8 +134,9 @@ cdef class GzipChunk(GzipLayer):
         return self.cuts(first), self.decided()
 
     def end(self):
-        """The stream ends here."""
+        """The stream ends here. Says the same when called again."""
         cdef Status status
+        self.inf.stop_bit = INT64_MAX       # a boundary in the last bytes is no place to stop
         with nogil:
             status = self.finish_input()
         if status != OK:
@@ -302,7 +303,7 @@ cdef class GzipChunk(GzipLayer):
             return False
         if right.head_ended:
             crc = crc32_combine(self.crc, right.head_crc, right.head_bytes)
-            return crc == right.trailer_crc and self.member_bytes + right.head_bytes == right.trailer_bytes \
+            return crc == right.trailer_crc and self.member_bytes + <uint32_t>right.head_bytes == right.trailer_bytes \
                 and self.check_trailer
         return True
 

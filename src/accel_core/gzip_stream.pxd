@@ -57,7 +57,8 @@ cdef class GzipStream:
     cdef bint check_trailer         # the current member was decoded from its start
     # A stream entered inside a member cannot check that member's trailer: it is kept, with what is known.
     cdef bint head_ended
-    cdef uint32_t head_crc, head_bytes, trailer_crc, trailer_bytes
+    cdef uint32_t head_crc, trailer_crc, trailer_bytes
+    cdef int64_t head_bytes
     # error
     cdef const char *what
     cdef int64_t error_comp, error_uncomp

@@ -108,6 +108,8 @@ cdef class GzipStream:
             p = data + (used - self.n_carry)
             self.n_carry = 0
         status = self.consume(p, end, False, &stop)
+        if status == OK and (self.where == IN_HEADER or self.where == AFTER_ALL):
+            status = self.flush()       # nothing is decoded there, perhaps for long: let go of what came before
         if status != OK:
             return status
         self.n_carry = end - stop
@@ -122,6 +124,7 @@ cdef class GzipStream:
             return status
         memset(self.stitch + self.n_carry, 0, STITCH + IN_PAD - self.n_carry)
         status = self.consume(self.stitch, self.stitch + self.n_carry, True, &stop)
+        self.n_carry = 0
         if status != OK:
             return status
         if self.where == BETWEEN or self.where == AFTER_ALL:
@@ -230,7 +233,7 @@ cdef class GzipStream:
         stop[0] = p
         if status == CORRUPT:       # first comes what is wrong with the output so far
             status = self.flush()
-            if status == OK:
+            if status == OK or status == NEED_ROOM:
                 status = CORRUPT
         return status
 
@@ -337,7 +340,7 @@ cdef class GzipStream:
         if not self.check_trailer:
             self.head_ended = True
             self.head_crc = self.crc
-            self.head_bytes = self.member_bytes
+            self.head_bytes = self.chunk_pos + (self.out - self.chunk)
             self.trailer_crc = crc
             self.trailer_bytes = size
         elif crc != self.crc or size != self.member_bytes:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -119,7 +120,8 @@ def index_parallel(
     """
     job = ScanJob(read_at, comp_size, span_bytes, span_digests, max_uncomp_bytes, on_bytes)
     with nullcontext(pool) if pool is not None else ThreadPoolExecutor(threads, "accel-index") as lent:
-        blob_digest = lent.submit(_digest_of, read_at, 0, comp_size) if digest else None
+        stop = threading.Event()
+        blob_digest = lent.submit(_digest_of, read_at, 0, comp_size, stop) if digest else None
         try:
             scan, digests = scan_parallel(job, threads=threads, pool=lent)
             checkpoints, entries, archive_size, uncomp_size, members, trailing_bytes = scan.result()
@@ -147,6 +149,7 @@ def index_parallel(
                 )
             return index
         finally:
+            stop.set()
             if blob_digest is not None:
                 blob_digest.cancel()
 
@@ -164,9 +167,10 @@ def _span_digest(read_at: ReadAt, index: LayerIndex, known: Spans, span: int) ->
     return known.get((start, end)) or _digest_of(read_at, start, end)
 
 
-def _digest_of(read_at: ReadAt, start: int, end: int) -> str:
+def _digest_of(read_at: ReadAt, start: int, end: int, stop: threading.Event | None = None) -> str:
+    """The digest of ``[start, end)``; something else once ``stop`` is set and nobody wants it any more."""
     sha256 = hashlib.sha256()
-    while start < end:
+    while start < end and not (stop is not None and stop.is_set()):
         piece = read_at(start, min(PIECE_BYTES, end - start))
         if not piece:
             raise TruncatedError("the blob became shorter while it was read", comp_offset=start)

@@ -171,6 +171,8 @@ cdef class WindowUse:
             pos = codes(s, &r, pos, self.used, &status)
             if status != OK and status != END:
                 return status
+            if past_end(&r):        # the padding may look like symbols
+                return NEED_INPUT
         return OK
 
     cdef bint keep_used(self, uint8_t *window) noexcept nogil:

@@ -2,7 +2,9 @@
 
 import pytest
 
+from accel_core.window_use import WINDOW_USE_BYTES, WindowUse
 from support.contents import contents
+from support.deflate_bits import Bits
 from support.gzip_cases import valid_streams
 from support.gzips import ENCODERS, Encoder
 from support.tar_layers import around
@@ -31,3 +33,19 @@ def test_sparse_windows_suffice_for_every_encoder(encoder: Encoder) -> None:
 def test_sparse_windows_suffice_in_front_of_every_block(name: str) -> None:
     blob, data = around(HAND_MADE[name], zlib_verdict(HAND_MADE[name]).data)
     assert window_fault(blob, data, 1, "soci") is None
+
+
+def test_a_window_stays_whole_when_its_use_is_not_seen_to_the_end() -> None:
+    """A final block that crosses the end of what is looked at, where zeros would read as its end."""
+    bits = Bits()
+    for _ in range((WINDOW_USE_BYTES - 6) // 5):
+        bits.stored(b"")
+    # Three bits of header and five codes of nine end exactly at the limit; then comes what needs the window.
+    bits.fixed([200, 201, 202, 203, 204, (258, 32768), (258, 32768)], final=True)
+    data = bits.done()
+    assert len(data) > WINDOW_USE_BYTES
+    window = bytearray(b"x" * 32768)
+    assert WindowUse().sparsify(data[:WINDOW_USE_BYTES], 0, window)
+    assert window == b"x" * 32768
+    assert WindowUse().sparsify(data[5 * 4000 :], 0, window)
+    assert 0 < window.count(b"x") < 1000
