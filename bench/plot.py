@@ -5,7 +5,7 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,10 @@ LINES = {       # of curve.py's implementations, the ones worth a line
 def main() -> int:
     source, target = sys.argv[1:]
     rows: Rows = [json.loads(line) for line in Path(source).read_text().splitlines()]
-    figure, axes = plt.subplots(2, 2, figsize=(12, 8.5))
-    bars(axes[0][0], of(rows, "process"), "cpu_s", "Index a layer of 1.8 GB: CPU seconds of the process")
-    bars(axes[0][1], of(rows, "image"), "wall_s", "Index an image of 2.0 GB on two cores: seconds")
-    by_size(axes[1][0], of(rows, "curve"))
-    by_chunks(axes[1][1], of(rows, "curve"))
+    panels = [panel for bench, panel in PANELS if of(rows, bench)]
+    figure, axes = plt.subplots(-(-len(panels) // 2), 2, figsize=(12, 4.3 * -(-len(panels) // 2)), squeeze=False)
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        panel(axis, rows)
     figure.suptitle(f"{rows[-1]['machine']}; shorter and lower is better", fontsize=10)
     figure.tight_layout()
     figure.savefig(target, dpi=110)
@@ -58,15 +57,15 @@ def bars(axis: Axes, rows: Rows, field: str, title: str) -> None:
 
 def by_size(axis: Axes, rows: Rows) -> None:
     for name, (label, colour, style) in LINES.items():
-        points = sorted((row["bytes_out"] / 1e9, row["wall_s"]) for row in rows if row["implementation"] == name)
+        points = sorted((row["bytes_out"] / 1e9, row["cpu_s"]) for row in rows if row["implementation"] == name)
         if points:
             axis.plot(*zip(*points, strict=True), style, color=colour, label=label, marker="o", markersize=3)
     axis.set_xlabel("GB of tar, one gzip stream")
-    axis.set_ylabel("seconds")
+    axis.set_ylabel("CPU seconds")
     axis.set_xscale("log")
     axis.set_yscale("log")
     axis.legend(fontsize=8)
-    finish(axis, "How time grows with the layer (whole processes, wall time)")
+    finish(axis, "How the cost grows with the layer (whole processes)")
 
 
 def by_chunks(axis: Axes, rows: Rows) -> None:
@@ -91,6 +90,16 @@ def finish(axis: Axes, title: str) -> None:
     axis.tick_params(labelsize=8)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
+
+
+PANELS: list[tuple[str, Callable[[Axes, Rows], None]]] = [
+    ("process", lambda axis, rows: bars(
+        axis, of(rows, "process"), "cpu_s", "Index a layer of 1.8 GB: CPU seconds of the process")),
+    ("image", lambda axis, rows: bars(
+        axis, of(rows, "image"), "wall_s", "Index an image of 2.0 GB on two CPUs: seconds")),
+    ("curve", lambda axis, rows: by_size(axis, of(rows, "curve"))),
+    ("curve", lambda axis, rows: by_chunks(axis, of(rows, "curve"))),
+]  # fmt: skip
 
 
 if __name__ == "__main__":
