@@ -229,19 +229,7 @@ cdef class TarScanner:
         cdef Py_ssize_t cap_records = self.cap_records
         if self.entries.extend(other.entries, first_row, base) < 0:
             raise MemoryError()
-        self.position = other.position + base
-        self.archive_size = other.archive_size + base if other.archive_size >= 0 else -1
-        self.status = other.status
-        self.awaited = other.awaited
-        self.skip = other.skip
-        self.padding = other.padding
-        self.n_block = other.n_block
-        memcpy(self.block, other.block, BLOCK_BYTES)
-        memcpy(self.kept, other.kept, BLOCK_BYTES)
-        self.member_offset = other.member_offset + base if other.member_offset >= 0 else -1
-        self.n_sparse_blocks = other.n_sparse_blocks
-        self.special = other.special
-        self.body_left = other.body_left
+        copy_state(other, self, base)
         self.pax, self.longname, self.longlink = other.pax, other.longname, other.longlink
         other.pax, other.longname, other.longlink = pax, longname, longlink
         # The records point into the body of `pax`.
@@ -252,18 +240,7 @@ cdef class TarScanner:
     cdef TarScanner fork(self):
         cdef TarScanner other = TarScanner(
             max_entries=self.max_entries - self.entries.n_rows, max_string_bytes=self.max_string_bytes)
-        other.position = self.position
-        other.status = self.status
-        other.awaited = self.awaited
-        other.skip = self.skip
-        other.padding = self.padding
-        other.n_block = self.n_block
-        memcpy(other.block, self.block, BLOCK_BYTES)
-        memcpy(other.kept, self.kept, BLOCK_BYTES)
-        other.member_offset = self.member_offset
-        other.n_sparse_blocks = self.n_sparse_blocks
-        other.special = self.special
-        other.body_left = self.body_left
+        copy_state(self, other, 0)
         copy_body(&self.pax, &other.pax)
         copy_body(&self.longname, &other.longname)
         copy_body(&self.longlink, &other.longlink)
@@ -588,3 +565,20 @@ cdef class TarScanner:
         if self.finish() != END:
             raise self.error()
         return self.entries
+
+
+cdef void copy_state(TarScanner source, TarScanner target, int64_t base) noexcept:
+    """All but the rows, the limits and what is kept of special headers; offsets moved by ``base``."""
+    target.position = source.position + base
+    target.archive_size = source.archive_size + base if source.archive_size >= 0 else -1
+    target.status = source.status
+    target.awaited = source.awaited
+    target.skip = source.skip
+    target.padding = source.padding
+    target.n_block = source.n_block
+    memcpy(target.block, source.block, BLOCK_BYTES)
+    memcpy(target.kept, source.kept, BLOCK_BYTES)
+    target.member_offset = source.member_offset + base if source.member_offset >= 0 else -1
+    target.n_sparse_blocks = source.n_sparse_blocks
+    target.special = source.special
+    target.body_left = source.body_left
