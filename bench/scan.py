@@ -13,10 +13,8 @@ import peers
 from measure import Row, interleaved, rows_of, skipped
 
 import data
-from accel_core import LayerIndex, LayerScanner
-from accel_core.gzip_stream import implementations, use_implementation
-
-PIECE_BYTES = 1 << 20
+from accel.bench.contenders import scan
+from accel_core.gzip_stream import implementations
 
 
 def run(tiny: bool, rounds: int, only: str | None = None) -> Iterator[Row]:
@@ -37,41 +35,15 @@ def one(encoder: str, path: Path, rounds: int) -> Iterator[Row]:
     blob = path.read_bytes()
     n_out = scan(blob).uncomp_size
     calls: dict[str, peers.Call] = {
-        "accel, no digests, sparse windows": lambda: scan(blob, digest=False, span_digests=False, sparse_windows=True),
-        "accel, no digests": lambda: scan(blob, digest=False, span_digests=False),
-        "accel, span digests": lambda: scan(blob, digest=False),
-        "accel": lambda: scan(blob),
-        "accel + diffID": lambda: scan(blob, diff_id=True),
+        "accel, no digests, sparse windows": lambda: scan(blob),
+        "accel, no digests": lambda: scan(blob, sparse_windows=False),
+        "accel, span digests": lambda: scan(blob, sparse_windows=False, span_digests=True),
+        "accel": lambda: scan(blob, sparse_windows=False, span_digests=True, digest=True),
+        "accel + diffID": lambda: scan(blob, sparse_windows=False, span_digests=True, digest=True, diff_id=True),
     }
     if implementations() != ["plain"]:
-        calls["accel, no digests, plain decoder"] = lambda: scan_plain(blob)
+        calls["accel, no digests, plain decoder"] = lambda: scan(blob, sparse_windows=False, implementation="plain")
     calls |= peers.decoders(blob, n_out) | peers.index_builders(path)
     times = interleaved(calls, rounds)
     baseline = "libdeflate" if "libdeflate" in times else "isal_zlib" if "isal_zlib" in times else "zlib"
     yield from rows_of("scan", encoder, times, baseline, len(blob), n_out, peers.versions())
-
-
-def scan(
-    blob: bytes,
-    *,
-    digest: bool = True,
-    span_digests: bool = True,
-    sparse_windows: bool = False,
-    diff_id: bool = False,
-) -> LayerIndex:
-    scanner = LayerScanner(
-        digest=digest, span_digests=span_digests, sparse_windows=sparse_windows, diff_id=diff_id
-    )
-    view = memoryview(blob)
-    for start in range(0, len(view), PIECE_BYTES):
-        scanner.feed(view[start : start + PIECE_BYTES])
-    return scanner.finish()
-
-
-def scan_plain(blob: bytes) -> LayerIndex:
-    """With the decoder every machine can run."""
-    use_implementation("plain")
-    try:
-        return scan(blob, digest=False, span_digests=False)
-    finally:
-        use_implementation(implementations()[0])
