@@ -77,22 +77,22 @@ def read_by_indexed_gzip(blob: Path, index: Path, ranges: Ranges) -> list[bytes]
     module = _module("indexed_gzip")
     with module.IndexedGzipFile(str(blob), auto_build=False) as file:  # it may not find out anything itself
         file.import_index(str(index))
-        read = []
-        for offset, n_bytes in ranges:
-            file.seek(offset)
-            read.append(file.read(n_bytes))
-        return read
+        return _read_each(file, ranges)
 
 
 def read_by_rapidgzip(blob: Path, index: Path, ranges: Ranges) -> list[bytes]:
     module = _module("rapidgzip")
     with module.RapidgzipFile(str(blob), parallelization=1) as file:
         file.import_index(str(index))
-        read = []
-        for offset, n_bytes in ranges:
-            file.seek(offset)
-            read.append(file.read(n_bytes))
-        return read
+        return _read_each(file, ranges)
+
+
+def _read_each(file: Any, ranges: Ranges) -> list[bytes]:
+    read = []
+    for offset, n_bytes in ranges:
+        file.seek(offset)
+        read.append(file.read(n_bytes))
+    return read
 
 
 def read_by_gztool(blob: Path, index: Path, ranges: Ranges) -> list[bytes]:
