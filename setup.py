@@ -20,6 +20,7 @@ KERNELS: dict[str, list[str]] = {
     "entries": [],
     "tar_scan": [],
     "crc32": [],
+    "sha256": [],
     "inflate_plain": [],
     "gzip_stream": [],
     "find_joint": ["-O3"],
@@ -44,6 +45,8 @@ KERNELS: dict[str, list[str]] = {
 X86_64 = {
     "inflate_bmi2": ["-mbmi", "-mbmi2", "-mtune=icelake-server"],
     "crc32_pclmul": ["-msse4.1", "-mpclmul"],
+    "sha256_shani": ["-mssse3", "-msse4.1", "-msha"],
+    "sha256_avx512": ["-O3", "-mavx512f", "-mavx512bw"],
     "crc32_vpclmul": ["-msse4.1", "-mpclmul", "-mavx512f", "-mvpclmulqdq"],
 }
 ARM64 = {"crc32_armv8": ["-march=armv8-a+crc"]}
