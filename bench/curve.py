@@ -96,7 +96,7 @@ def lengths(tar: Path, size: int) -> Iterator[int]:
 
 
 def write(tar: Path, copies: list[int], path: Path) -> None:
-    """One gzip member. What is taken again is compressed once: it starts and ends at a byte and knows nothing before it."""
+    """One gzip member. What is taken again is compressed once: it starts at a byte and knows nothing before it."""
     crc = size = 0
     done: dict[int, tuple[bytes, int]] = {}
     with path.open("wb") as out:
