@@ -74,16 +74,12 @@ func copyImage(store storage.Store, name string) (*Copied, error) {
 	if err != nil {
 		return nil, err
 	}
-	layers, err := layersOf(store, "copied:latest")
+	layers, err := layersOf(store, to)
 	return &Copied{chosen.String(), layers}, err
 }
 
-func layersOf(store storage.Store, name string) ([]Layer, error) {
-	id, err := store.Lookup(name)
-	if err != nil {
-		return nil, err
-	}
-	image, err := store.Image(id)
+func layersOf(store storage.Store, reference types.ImageReference) ([]Layer, error) {
+	_, image, err := imagestorage.ResolveReference(reference)
 	if err != nil {
 		return nil, err
 	}

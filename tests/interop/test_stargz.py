@@ -1,0 +1,108 @@
+"""Full images against stargz-snapshotter's own code, and each of their blobs against gzip, zstd and tarfile."""
+
+import gzip
+import io
+import random
+import tarfile
+
+import pytest
+
+from accel.oci import MediaType, digest_of
+from support.full_images import FullImage, full_image
+from support.go_programs import Refused
+from support.images import Layer, directory, file, tar_of
+from support.layer_views import compare, tarfile_view
+from support.stargz_interop import LANDMARK, PREFETCH_LANDMARK, Stargz, mounted_view
+from support.storage_interop import Storage
+from support.trees import tree
+
+pytestmark = pytest.mark.interop
+
+TOC_DIGEST = "containerd.io/snapshot/stargz/toc.digest"
+TOC = b"stargz.index.json"
+FORMATS = {"pax": tarfile.PAX_FORMAT, "gnu": tarfile.GNU_FORMAT}
+BIG = tar_of(file("big", random.Random(3).randbytes((9 << 20) + 1)), file("next", b"to it"))
+EXACT = tar_of(file("exactly two chunks", bytes(8 << 20)), directory("d"))
+LAYERS = {
+    "pax": tree(1, twice=False, tar_format=tarfile.PAX_FORMAT),
+    "gnu": tree(2, twice=False, tar_format=tarfile.GNU_FORMAT),
+    "below ./": tar_of(directory("./"), directory("./etc"), file("./etc/passwd", b"root"), file("./empty")),
+    "below /": tar_of(directory("/etc"), file("/etc/passwd", b"root")),
+    "three chunks": BIG,
+    "exactly two chunks": EXACT,
+    "nothing": tar_of(),
+}
+
+
+def one_layer(tar: bytes, stargz: Stargz, storage: Storage) -> tuple[FullImage, Layer]:
+    image = full_image([tar], stargz, storage)
+    return image, image.estargz.layers[0]
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_every_file_of_our_estargz_is_what_tarfile_says(stargz: Stargz, storage: Storage, case: str) -> None:
+    _, layer = one_layer(LAYERS[case], stargz, storage)
+    assert layer.data is not None
+    seen = stargz.read(layer.data, layer.descriptor.annotations[TOC_DIGEST])
+    assert seen.pop(LANDMARK)["size"] == 1
+    assert compare(seen, mounted_view(tarfile_view(LAYERS[case]))) == []
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_our_estargz_keeps_all_its_promises(stargz: Stargz, storage: Storage, case: str) -> None:
+    _, layer = one_layer(LAYERS[case], stargz, storage)
+    assert layer.data is not None
+    report = stargz.check(layer.data, layer.descriptor.annotations[TOC_DIGEST])
+    assert report["errors"] == [] and report["diffID"] == layer.diff_id
+    tar = gzip.decompress(layer.data)
+    assert digest_of(tar) == layer.diff_id
+    assert layer.descriptor.annotations["io.containers.estargz.uncompressed-size"] == str(len(tar))
+    assert layer.descriptor.media_type == MediaType.OCI_LAYER_GZIP
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_a_runtime_that_knows_no_estargz_gets_the_same_files(
+    stargz: Stargz, storage: Storage, case: str
+) -> None:
+    _, layer = one_layer(LAYERS[case], stargz, storage)
+    assert layer.data is not None
+    found = tarfile_view(gzip.decompress(layer.data))
+    assert found.pop(LANDMARK)["mode"] == 0 and found.pop(TOC)["mode"] == 0
+    assert found == tarfile_view(LAYERS[case])
+    unpacked = tarfile_view(stargz.unpack(layer.data))
+    assert unpacked.pop(LANDMARK) and unpacked == found
+
+
+def test_a_changed_byte_is_refused(stargz: Stargz, storage: Storage) -> None:
+    """Guards the guard: whatever chunk it is in."""
+    _, layer = one_layer(LAYERS["three chunks"], stargz, storage)
+    assert layer.data is not None
+    toc_digest = layer.descriptor.annotations[TOC_DIGEST]
+    for at in (5 << 20, len(layer.data) - 100):
+        spoilt = bytearray(layer.data)
+        spoilt[at] ^= 0x10
+        with pytest.raises(Refused):
+            stargz.check(bytes(spoilt), toc_digest)
+    with pytest.raises(Refused, match="invalid TOC JSON"):
+        stargz.check(layer.data, digest_of(b"another"))
+    with pytest.raises(Refused):
+        stargz.read(layer.data, digest_of(b"another"))
+
+
+@pytest.mark.parametrize("tar_format", FORMATS)
+def test_the_reference_zstd_chunked_is_read_too(stargz: Stargz, tar_format: str) -> None:
+    tar = tree(4, tar_format=FORMATS[tar_format])
+    blob, said = stargz.build(tar, "--zstdchunked", "--chunk-size", "1000")
+    report = stargz.check(blob, said["tocDigest"], zstd=True)
+    assert report["diffID"] == said["diffID"] and report["chunks"] > report["files"]
+    seen = stargz.read(blob, said["tocDigest"], zstd=True)
+    assert seen.pop(LANDMARK) and compare(seen, mounted_view(tarfile_view(tar))) == []
+
+
+def test_prioritised_files_come_first(stargz: Stargz) -> None:
+    tar = tree(5)
+    blob, said = stargz.build(tar, prioritized=["/etc/setuid", "./etc/zero", "not/there"])
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(blob))) as archive:
+        names = archive.getnames()
+    assert names[: names.index(PREFETCH_LANDMARK.decode())] == ["etc", "etc/setuid", "etc/zero"]
+    assert stargz.check(blob, said["tocDigest"])["errors"] == []
