@@ -32,6 +32,8 @@ disabled_plugins = [
 ]
 [grpc]
   address = "{folder}/c.sock"
+[debug]
+  level = "warn"
 [ttrpc]
   address = "{folder}/t.sock"
 [proxy_plugins.stargz]
@@ -83,7 +85,7 @@ class Containerd:
         self._n_runs += 1
         runc = str(self._folder / "runc")
         options = ["--rm", "--snapshotter", snapshotter, "--runc-root", runc]
-        return self.ctr("run", *options, reference, f"{self._folder.name}-{self._n_runs}", *command)
+        return self.ctr("run", *options, reference, f"run-{self._n_runs}-{os.getpid()}", *command)
 
     def _ask(self, command: list[str]) -> str:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_RUN_S)

@@ -31,6 +31,11 @@ def full_image(tars: Sequence[bytes], stargz: Stargz, storage: Storage) -> FullI
     return reference_image(tars, stargz, storage)
 
 
+def containerd_only_image(tars: Sequence[bytes], stargz: Stargz) -> Built:
+    """The image of these layers as zstd:chunked in the dialect of stargz-snapshotter."""
+    return image([_layer(*stargz.build(tar, "--zstdchunked"), MediaType.OCI_LAYER_ZSTD) for tar in tars])
+
+
 def reference_image(tars: Sequence[bytes], stargz: Stargz, storage: Storage) -> FullImage:
     """The same, put together from what the reference writers make of each layer."""
     estargz = image([_layer(*stargz.build(tar), MediaType.OCI_LAYER_GZIP) for tar in tars])

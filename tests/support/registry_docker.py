@@ -93,6 +93,11 @@ class DockerRegistry:
         self._process.kill()
         self._process.wait()
 
+    def fetched(self, repository: str, digest: str) -> list[tuple[int, int]]:
+        """Status and number of bytes of every GET of that blob."""
+        pattern = rf'"GET /v2/{repository}/blobs/{digest} HTTP/1\.1" (\d+) (\d+)'
+        return [(int(code), int(n)) for code, n in re.findall(pattern, self._log.read_text(errors="replace"))]
+
     def options(self, credentials: CredentialSource | None = None, **changes: Any) -> RegistryOptions:
         """Options that reach it."""
         hosts = {self.host: HostOptions(plain_http=True)} | changes.pop("hosts", {})
