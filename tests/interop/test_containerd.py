@@ -11,10 +11,12 @@ from support.containerd import Containerd
 from support.full_images import containerd_only_image, full_image
 from support.go_programs import build_program
 from support.images import Built, image
+from support.layer_views import compare, directory_view, tarfile_view
 from support.registry_docker import DockerRegistry, pushed
 from support.runnable import BIG_DIGEST, DIGESTS, SHELL, big_digest, digests, printed, runnable_layers
-from support.stargz_interop import Stargz
+from support.stargz_interop import Stargz, mounted_view, overlay_view
 from support.storage_interop import Storage
+from support.trees import tree
 
 pytestmark = [pytest.mark.interop, pytest.mark.registry]
 
@@ -86,6 +88,21 @@ def test_stargz_snapshotter_mounts_our_zstd_chunked_before_it_is_there(
     made = containerd_only_image(tars, stargz)
     name = lazily_run(made, made, tars, lazy, registry, "zstd")
     assert lazy.run(name, *SHELL, BIG_DIGEST, snapshotter="stargz") == big_digest()
+
+
+@pytest.mark.parametrize("kind", ["estargz", "zstd"])
+def test_what_the_snapshotter_mounts_is_what_tarfile_says(
+    stargz: Stargz, storage: Storage, registry: DockerRegistry, lazy: Containerd, kind: str
+) -> None:
+    tar = tree(9, twice=False)
+    made = (
+        full_image([tar], stargz, storage).estargz
+        if kind == "estargz"
+        else containerd_only_image([tar], stargz)
+    )
+    lazy.pull(pushed(registry, made, f"mounted-{kind}:v1"), "stargz")
+    (mount,) = lazy.lazy_mounts()
+    assert compare(directory_view(mount), overlay_view(mounted_view(tarfile_view(tar)))) == []
 
 
 def test_a_wrong_toc_digest_is_found_by_the_snapshotter(

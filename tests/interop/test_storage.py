@@ -75,7 +75,7 @@ def test_it_takes_the_estargz_one_alone_as_well(
     stargz: Stargz, storage: Storage, registry: DockerRegistry
 ) -> None:
     made = full_image([LAYERS["gnu"]], stargz, storage)
-    name = pushed(registry, index([made.estargz]), f"storage/estargz:v1")
+    name = pushed(registry, index([made.estargz]), "storage/estargz:v1")
     copied = storage.copy(name)
     assert copied["manifest"] == made.estargz.digest
     assert [layer["exported"] for layer in copied["layers"]] == [made.estargz.layers[0].diff_id]
@@ -85,9 +85,11 @@ def test_annotations_of_both_dialects_on_one_layer_are_refused(
     stargz: Stargz, storage: Storage, registry: DockerRegistry
 ) -> None:
     layer = full_image([LAYERS["gnu"]], stargz, storage).zstd.layers[0]
-    both = dict(layer.descriptor.annotations) | {"containerd.io/snapshot/stargz/toc.digest": digest_of(b"toc")}
+    both = dict(layer.descriptor.annotations) | {
+        "containerd.io/snapshot/stargz/toc.digest": digest_of(b"toc")
+    }
     assert layer.descriptor.media_type == MediaType.OCI_LAYER_ZSTD
     spoilt = image([replace(layer, descriptor=replace(layer.descriptor, annotations=both))])
-    name = pushed(registry, spoilt, f"storage/both:v1")
+    name = pushed(registry, spoilt, "storage/both:v1")
     with pytest.raises(Refused, match="both zstd:chunked and eStargz TOC found"):
         storage.copy(name)

@@ -4,8 +4,8 @@ with Containerd() as daemon:
     daemon.ctr("images", "pull", "--plain-http", reference)
     daemon.run(reference, "/bin/true")
 
-With ``snapshotter`` also stargz-snapshotter, which it then asks by the name "stargz". Root only. What it leaves running or
-mounted below its folder is ended when it is closed.
+With ``snapshotter`` also stargz-snapshotter, which it then asks by the name "stargz". Root only. What it leaves running
+or mounted below its folder is ended when it is closed.
 """
 
 import os
@@ -28,7 +28,8 @@ root = "{folder}/root"
 state = "{folder}/state"
 disabled_plugins = [
   "io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
-  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.tracing.processor.v1.otlp",
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.tracing.processor.v1.otlp",
 ]
 [grpc]
   address = "{folder}/c.sock"
@@ -47,7 +48,9 @@ class Containerd:
 
     def __init__(self, snapshotter: Path | None = None, host: str = "") -> None:
         self._programs = {name: _installed(name) for name in ("containerd", "ctr", "runc")}
-        self._folder = Path(tempfile.mkdtemp(prefix="ctd"))  # not below a test's folder: paths of sockets are short
+        self._folder = Path(
+            tempfile.mkdtemp(prefix="ctd")
+        )  # not below a test's folder: paths of sockets are short
         self._snapshotter, self._host = snapshotter, host
         self._running: list[subprocess.Popen[bytes]] = []
         self._n_runs = 0
@@ -55,7 +58,13 @@ class Containerd:
     def __enter__(self) -> Self:
         try:
             if self._snapshotter is not None:
-                command = [self._snapshotter, "serve", self._folder / "s.sock", self._folder / "s", self._host]
+                command = [
+                    self._snapshotter,
+                    "serve",
+                    self._folder / "s.sock",
+                    self._folder / "s",
+                    self._host,
+                ]
                 self._start([str(word) for word in command], self._folder / "s.sock")
             config = self._folder / "config.toml"
             config.write_text(_CONFIG.format(folder=self._folder))
@@ -87,6 +96,10 @@ class Containerd:
         options = ["--rm", "--snapshotter", snapshotter, "--runc-root", runc]
         return self.ctr("run", *options, reference, f"run-{self._n_runs}-{os.getpid()}", *command)
 
+    def lazy_mounts(self) -> list[Path]:
+        """Where stargz-snapshotter has mounted layers, the one mounted last first."""
+        return [Path(mount) for mount in _mounts_below(self._folder / "s")]
+
     def _ask(self, command: list[str]) -> str:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_RUN_S)
         if done.returncode:
@@ -116,8 +129,7 @@ class Containerd:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        for mount in _mounts_below(self._folder):
-            subprocess.run(["umount", "-l", mount], check=False)
+        unmount_below(self._folder)
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -142,6 +154,11 @@ def _children_named(word: str) -> list[int]:
         if word.encode() in words and b"containerd-shim" in words:
             found.append(int(path.parent.name))
     return found
+
+
+def unmount_below(folder: Path) -> None:
+    for mount in _mounts_below(folder):
+        subprocess.run(["umount", "-l", mount], check=False)
 
 
 def _mounts_below(folder: Path) -> list[str]:

@@ -6,7 +6,9 @@ import io
 import json
 import os
 import posixpath
+import stat
 import tarfile
+from pathlib import Path
 from typing import Any
 
 
@@ -79,6 +81,45 @@ def tarfile_view(tar: bytes) -> dict[bytes, dict[str, Any]]:
     return view
 
 
+def directory_view(root: Path) -> dict[bytes, dict[str, Any]]:
+    """What is below a directory, in the form of :func:`tarfile_view` with hard links as the files that they are."""
+    view: dict[bytes, dict[str, Any]] = {}
+    top = os.fsencode(root)
+    for folder, folders, files in os.walk(top):
+        for name in (*folders, *files):
+            path = os.path.join(folder, name)
+            view[os.path.relpath(path, top)] = _described(path, os.lstat(path))
+    return view
+
+
+def _described(path: bytes, about: os.stat_result) -> dict[str, Any]:
+    kind = _MODES[stat.S_IFMT(about.st_mode)]
+    device = (os.major(about.st_rdev), os.minor(about.st_rdev)) if kind in ("char", "block") else (0, 0)
+    names = os.listxattr(path, follow_symlinks=False)
+    return {
+        "type": kind,
+        "mode": stat.S_IMODE(about.st_mode),
+        "size": about.st_size if kind == "reg" else 0,
+        "mtime": round(about.st_mtime_ns / 1e9, 3),  # umoci is off by some hundred ns
+        "link": os.readlink(path) if kind == "symlink" else b"",
+        "owner": (about.st_uid, about.st_gid),
+        "device": device,
+        "xattrs": {os.fsencode(name): os.getxattr(path, name, follow_symlinks=False) for name in names},
+        "sha256": hashlib.sha256(Path(os.fsdecode(path)).read_bytes()).hexdigest() if kind == "reg" else "",
+        "node": about.st_ino,
+    }
+
+
+_MODES = {
+    stat.S_IFREG: "reg",
+    stat.S_IFDIR: "dir",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFCHR: "char",
+    stat.S_IFBLK: "block",
+    stat.S_IFIFO: "fifo",
+}
+
+
 def compare(seen: dict[bytes, dict[str, Any]], truth: dict[bytes, dict[str, Any]]) -> list[str]:
     """How the two views differ; directories that only the reader has are those no member names."""
     differences = []
@@ -111,7 +152,9 @@ def _parents(path: bytes) -> set[bytes]:
     return found
 
 
-def _seconds(text: str) -> float:
+def _seconds(text: str | float) -> float:
+    if not isinstance(text, str):
+        return text
     whole, _, fraction = text.removesuffix("Z").partition(".")
     moment = datetime.datetime.fromisoformat(whole + "+00:00")
     return moment.timestamp() + (float("0." + fraction) if fraction else 0)

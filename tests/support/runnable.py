@@ -31,7 +31,10 @@ def runnable_layers() -> list[bytes]:
         symlink("bin/sh", "busybox"),
         file("big", BIG),
         directory("etc"),
-        *(file(f"etc/{name}", words(rng, size), mtime=9) for name, size in (("a", 0), ("b", 513), ("c", 70_000))),
+        *(
+            file(f"etc/{name}", words(rng, size), mtime=9)
+            for name, size in (("a", 0), ("b", 513), ("c", 70_000))
+        ),
         directory("usr"),
         directory("usr/opaque"),
         file("usr/opaque/hidden", b"hidden"),
@@ -56,7 +59,9 @@ def digests(tars: list[bytes]) -> Mapping[str, str]:
     for path in (b"usr/opaque/hidden", b"usr/deleted"):
         del lower[path]
     linked: dict[str, Any] = lower[lower[b"usr/linked"]["hard link to"]]
-    files = lower | {b"usr/linked": linked} | {path: row for path, row in upper.items() if b".wh." not in path}
+    files = (
+        lower | {b"usr/linked": linked} | {path: row for path, row in upper.items() if b".wh." not in path}
+    )
     return {
         path.decode(): row["sha256"] for path, row in files.items() if row["type"] == "reg" and path != b"big"
     }

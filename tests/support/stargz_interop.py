@@ -38,10 +38,16 @@ class Stargz:
         run(self.program, "unpack", self._file("blob", blob), str(out), *_zstd(zstd))
         return out.read_bytes()
 
-    def build(self, tar: bytes, *options: str, prioritized: Sequence[str] = ()) -> tuple[bytes, dict[str, Any]]:
+    def build(
+        self, tar: bytes, *options: str, prioritized: Sequence[str] = ()
+    ) -> tuple[bytes, dict[str, Any]]:
         """The blob that the reference converter makes of a tar (plain or gzip), and what it says of it."""
         out = self.directory / "built"
-        more = ["--prioritized", self._file("prioritized", "\n".join(prioritized).encode())] if prioritized else []
+        more = (
+            ["--prioritized", self._file("prioritized", "\n".join(prioritized).encode())]
+            if prioritized
+            else []
+        )
         said = run(self.program, "build", *options, *more, self._file("tar", tar), str(out))
         return out.read_bytes(), dict(json.loads(said))
 
@@ -58,8 +64,10 @@ def _zstd(zstd: bool) -> list[str]:
     return ["--zstd"] if zstd else []
 
 
-def mounted_view(truth: dict[bytes, dict[str, Any]], *, whole_seconds: bool = True) -> dict[bytes, dict[str, Any]]:
-    """What the snapshotter should make of that view of ``tarfile``: eStargz has no fractions of seconds, and no 1970."""
+def mounted_view(
+    truth: dict[bytes, dict[str, Any]], *, whole_seconds: bool = True
+) -> dict[bytes, dict[str, Any]]:
+    """What the snapshotter makes of that view of ``tarfile``: eStargz has no fractions of seconds, and no 1970."""
     view = {}
     for path, row in truth.items():
         time = row.get("mtime")
@@ -67,4 +75,19 @@ def mounted_view(truth: dict[bytes, dict[str, Any]], *, whole_seconds: bool = Tr
             time = math.floor(time + 0.5) if whole_seconds else time
             row = row | {"mtime": time or NO_TIME_S}
         view[path] = row
+    return view
+
+
+def overlay_view(truth: dict[bytes, dict[str, Any]]) -> dict[bytes, dict[str, Any]]:
+    """The same with whiteouts as overlayfs wants them: devices 0/0 and directories that say they are opaque."""
+    view = dict(truth)
+    for path in truth:
+        folder, slash, name = path.rpartition(b"/")
+        if name == b".wh..wh..opq":
+            del view[path]
+            row = view[folder]
+            view[folder] = row | {"xattrs": row["xattrs"] | {b"trusted.overlay.opaque": b"y"}}
+        elif name.startswith(b".wh."):
+            del view[path]
+            view[folder + slash + name.removeprefix(b".wh.")] = {"type": "char", "device": (0, 0), "size": 0}
     return view

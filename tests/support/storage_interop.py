@@ -20,7 +20,14 @@ class Storage:
 
     def check(self, blob: bytes, annotations: Mapping[str, str], diff_id: str) -> dict[str, Any]:
         """What podman's pull makes of one layer. Raises ``Refused`` where the pull would fail."""
-        arguments = ["--annotations", json.dumps(dict(annotations)), "--diff-id", diff_id, "--root", self._root()]
+        arguments = [
+            "--annotations",
+            json.dumps(dict(annotations)),
+            "--diff-id",
+            diff_id,
+            "--root",
+            self._root(),
+        ]
         return dict(json.loads(run(self.program, "check", self._file("blob", blob), *arguments)))
 
     def compress(self, tar: bytes, *options: str) -> tuple[bytes, dict[str, Any]]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from support.images import TarEntry, directory, file, hardlink, symlink, tar_of, whiteout
 
-
 CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0).decode()  # cap_net_raw=ep
 
 
