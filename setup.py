@@ -19,6 +19,7 @@ KERNELS: dict[str, list[str]] = {
     "cpu": [],
     "entries": [],
     "tar_scan": [],
+    "tar_batches": [],
     "crc32": [],
     "inflate_plain": [],
     "gzip_stream": [],
