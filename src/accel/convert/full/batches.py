@@ -45,6 +45,15 @@ class Cutter:
         """Bytes taken."""
         return self._cuts.position
 
+    @property
+    def entries(self) -> EntryTable:
+        """Those found so far; not to be read while ``push`` runs in another thread."""
+        return self._cuts.entries
+
+    def n_entries_until(self, offset: int) -> int:
+        """How many entries' data begins at ``offset`` or before it."""
+        return self._cuts.n_entries_until(offset)
+
     def push(self, data: bytes | memoryview) -> None:
         """The next bytes. Raises FormatError, LimitError, and what ``on_batch`` raises."""
         view = memoryview(data)

@@ -43,6 +43,10 @@ class GzipEncoder:
         data, offsets = self._members(memoryview(batch.data)[: batch.entry_bytes], cuts)
         return Encoded(data, offsets[n_before:-1], offsets[n_before + 1 :])
 
+    def encode_whole(self, data: bytes | bytearray) -> Encoded:
+        """All of ``data`` as one member."""
+        return Encoded(self._members(memoryview(data), [0])[0], (), ())
+
     def _members(self, data: memoryview, cuts: Sequence[int]) -> tuple[bytes, list[int]]:
         """One member from each cut to the next, and where each begins, and the last ends."""
         pieces, offsets = [], [0]
@@ -82,6 +86,10 @@ class ZstdEncoder:
             offsets.append(offsets[-1] + len(frame))
         data = b"".join(frames)
         return Encoded(data, [offsets[i] for i in frame_of], [offsets[i + 1] for i in frame_of])
+
+    def empty_frame(self) -> bytes:
+        """A frame that holds nothing."""
+        return self._compressor().compress(b"")
 
     def _compressor(self) -> zstandard.ZstdCompressor:
         # One for each thread: they may not be shared while they work.
