@@ -80,11 +80,12 @@ class ZstdEncoder:
         for start, end in zip(cuts, cuts[1:], strict=False):
             segments.extend((start, end - start))
         source = zstandard.BufferWithSegments(batch.data, segments.tobytes())
-        frames = self._compressor().multi_compress_to_buffer(source)
+        found = self._compressor().multi_compress_to_buffer(source)
+        frames = [found[i] for i in range(len(found))]
         offsets = [0]
         for frame in frames:
             offsets.append(offsets[-1] + len(frame))
-        data = b"".join(frames)
+        data = b"".join(map(memoryview, frames))
         return Encoded(data, [offsets[i] for i in frame_of], [offsets[i + 1] for i in frame_of])
 
     def empty_frame(self) -> bytes:

@@ -15,20 +15,21 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 
 from accel.convert.full.batches import Batch, Cutter
 from accel.convert.full.encode import Encoded, GzipEncoder, ZstdEncoder
 from accel.convert.full.in_order import InOrder
 from accel.convert.full.reorder import read_reordered
 from accel.convert.full.sums import FileDigests, chunk_digests
-from accel.convert.full.tar_source import TarSource
+from accel.convert.full.tar_source import Push, TarSource
 from accel.convert.full.writers import EstargzWriter, PlainGzipWriter, Writer, Written, ZstdWriter
+from accel.convert.options import ESTARGZ, ZSTD_CHUNKED
 from accel.formats.stargz import estargz_refusal, layer_order, zstd_refusal
 from accel.stores import StagedBlob
 from accel_core.entries import EntryTable
 from accel_core.layer_index import LayerIndex
 
-ESTARGZ, ZSTD_CHUNKED = "estargz", "zstd-chunked"
 _MAX_SLOTS = 12
 
 
@@ -57,12 +58,16 @@ class Recipe:
 
 @dataclass(slots=True)
 class Made:
-    """What came of a layer: by format what was written and where, and the index of the source."""
+    """What came of a layer: by format what was written and where, and the index of the source.
+
+    ``refused``: where the source is as good as what could be written, why its readers would not load it lazily.
+    """
 
     n_entries: int = 0
     uncomp_size: int = 0
     written: dict[str, Written] = field(default_factory=dict)
     staged: dict[str, StagedBlob] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
     index: LayerIndex | None = None
 
     def discard(self) -> None:
@@ -71,7 +76,7 @@ class Made:
             staged.discard()
 
 
-def make_layers(
+def make_layer(
     source: TarSource, recipe: Recipe, workers: Workers, stage: Callable[[], StagedBlob]
 ) -> Made:
     """The layer in ``recipe.formats``, in blobs that ``stage`` gives. Raises as :meth:`TarSource.read`."""
@@ -99,45 +104,62 @@ class _Layer:
         writers: list[Writer] = []
         estargz = zstd = None
         if ESTARGZ in recipe.formats and not recipe.prefetch:
-            estargz = EstargzWriter(self._staged(ESTARGZ), GzipEncoder(recipe.gzip_level), landmark=True)
+            estargz = EstargzWriter(self._staged(ESTARGZ), self._gzip(), landmark=True)
             writers.append(estargz)
         if ZSTD_CHUNKED in recipe.formats:
             zstd = ZstdWriter(self._staged(ZSTD_CHUNKED), ZstdEncoder(recipe.zstd_level))
             writers.append(zstd)
 
-        def read(push: Callable[[memoryview], object]) -> None:
+        def read(push: Push) -> None:
             made.index = self._source.read(push, index_span_bytes=recipe.index_span_bytes)
 
         entries, file_digests, made.uncomp_size = self._pass(writers, read)
         made.n_entries = len(entries)
         if zstd is not None:
-            made.written[ZSTD_CHUNKED] = zstd.finish(
-                entries, file_digests, zstd_refusal(entries), for_stargz=recipe.for_stargz
-            )
+            refusal = zstd_refusal(entries)
+            reason = refusal.stargz if recipe.for_stargz else refusal.containers
+            if not (reason and self._keep_source(ZSTD_CHUNKED, "zstd", reason)):
+                made.written[ZSTD_CHUNKED] = zstd.finish(
+                    entries, file_digests, reason, for_stargz=recipe.for_stargz
+                )
         if ESTARGZ in recipe.formats:
-            made.written[ESTARGZ] = self._estargz(estargz, entries, file_digests)
+            self._finish_estargz(estargz, entries, file_digests)
 
-    def _estargz(
+    def _finish_estargz(
         self, first: EstargzWriter | None, entries: EntryTable, file_digests: dict[int, bytes]
-    ) -> Written:
+    ) -> None:
         """What the first pass wrote if that will do, else what another one writes."""
         order = layer_order(entries, self._recipe.prefetch)
-        refusal = estargz_refusal(entries, order.dropped)
-        encoder = GzipEncoder(self._recipe.gzip_level)
-        if refusal:
-            plain = PlainGzipWriter(self._staged(ESTARGZ), encoder)
-            self._pass([plain], self._source.read)
-            return plain.finish(refusal)
-        if order.is_streamable and not order.dropped:
-            if first is None:
-                first = EstargzWriter(self._staged(ESTARGZ), encoder, landmark=True)
-                entries, file_digests, _ = self._pass([first], self._source.read)
-            return first.finish(entries, file_digests)
-        writer = EstargzWriter(self._staged(ESTARGZ), encoder, landmark=False)
-        reordered, file_digests, _ = self._pass(
-            [writer], lambda push: read_reordered(self._source, entries, order, push)
-        )
-        return writer.finish(reordered, file_digests)
+        reason = estargz_refusal(entries, order.dropped)
+        if reason:
+            if not self._keep_source(ESTARGZ, "gzip", reason):
+                self._made.written[ESTARGZ] = self._plain_gzip(reason)
+            return
+        is_natural = order.is_streamable and not order.dropped
+        if first is None or not is_natural:
+            first = EstargzWriter(self._staged(ESTARGZ), self._gzip(), landmark=is_natural)
+            read = self._source.read
+            if not is_natural:
+                read = partial(read_reordered, self._source, entries, order)
+            entries, file_digests, _ = self._pass([first], read)
+        self._made.written[ESTARGZ] = first.finish(entries, file_digests)
+
+    def _plain_gzip(self, reason: str) -> Written:
+        plain = PlainGzipWriter(self._staged(ESTARGZ), self._gzip())
+        self._pass([plain], self._source.read)
+        return plain.finish(reason)
+
+    def _keep_source(self, format: str, compression: str, reason: str) -> bool:
+        """Whether the source itself is the plain layer that would be written."""
+        if self._source.compression != compression:
+            return False
+        if format in self._made.staged:
+            self._made.staged.pop(format).discard()
+        self._made.refused[format] = reason
+        return True
+
+    def _gzip(self) -> GzipEncoder:
+        return GzipEncoder(self._recipe.gzip_level)
 
     def _staged(self, format: str) -> StagedBlob:
         """A new blob in the place of an earlier one."""
@@ -147,7 +169,7 @@ class _Layer:
         return staged
 
     def _pass(
-        self, writers: Sequence[Writer], read: Callable[[Callable[[memoryview], object]], object]
+        self, writers: Sequence[Writer], read: Callable[[Push], object]
     ) -> tuple[EntryTable, dict[int, bytes], int]:
         """Have the tar that ``read`` pushes written by all writers; its entries, file digests and size."""
         file_digests = FileDigests()

@@ -1,14 +1,13 @@
 """The tar of one layer, decoded from its blob and verified on the way, as often as it is needed."""
 
 from collections.abc import Callable
-from functools import partial
 
 from accel.blobs import Blob, in_background, verified
 from accel.errors import FormatError, LimitError
 from accel.images.compression import Compression, decompressed, peek, sniff
 from accel.oci import Descriptor
 from accel_core.layer_index import LayerIndex
-from accel_core.layer_scan import LayerScanner
+from accel_core.layer_scan import DEFAULT_SPAN_BYTES, LayerScanner
 
 READ_BYTES = 256 << 10  # small enough that a slow connection reports, and can be stopped, every few seconds
 Push = Callable[[memoryview], object]
@@ -53,14 +52,14 @@ class TarSource:
             chunks.close()
 
     def _scan(self, chunks: "map[bytes]", push: Push, span_bytes: int | None) -> LayerIndex | None:
-        new_scanner = partial(
-            LayerScanner,
-            compression=self.compression,
+        scanner = LayerScanner(
+            compression="gzip" if self.compression == "gzip" else "tar",
+            span_bytes=span_bytes or DEFAULT_SPAN_BYTES,
+            span_digests=span_bytes is not None,
             digest=False,
             max_uncomp_bytes=self._max_uncomp,
             sink=push,
         )
-        scanner = new_scanner(span_bytes=span_bytes) if span_bytes else new_scanner(span_digests=False)
         for chunk in chunks:
             scanner.feed(chunk)
         index = scanner.finish()

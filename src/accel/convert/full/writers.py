@@ -23,7 +23,6 @@ from accel.formats.stargz import (
     NO_PREFETCH,
     ZSTD_LAYER,
     ChunkTable,
-    Refusal,
     TarSplitWriter,
     estargz_annotations,
     estargz_end,
@@ -204,28 +203,26 @@ class ZstdWriter:
         return f"sha256:{self._tar.hexdigest()}"
 
     def finish(
-        self, entries: EntryTable, file_digests: dict[int, bytes], refusal: Refusal, *, for_stargz: bool
+        self, entries: EntryTable, file_digests: dict[int, bytes], refusal: str, *, for_stargz: bool
     ) -> Written:
         """The blob's end, and its layer with the annotations of one kind of reader.
 
         If ``refusal`` says why that reader would not take it, the blob ends with its data: a plain zstd layer.
         """
-        reader, reason = (STARGZ, refusal.stargz) if for_stargz else (PODMAN, refusal.containers)
         if not self._tar_size:
             self._file.write(self._encoder.empty_frame())
-        if reason:
-            return self._plain(reason)
+        if refusal:
+            return self._plain(refusal)
         split = self._split.finish()
         toc = zstd_toc(
             entries, self._chunks, file_digests, split.digest, header_times=split.header_times
         )
-        reason = toc_size_refusal(max(len(toc), split.uncomp_size))
-        if reason:
-            return self._plain(reason)
+        if refusal := toc_size_refusal(max(len(toc), split.uncomp_size)):
+            return self._plain(refusal)
         end = zstd_end(self._file.size, toc, split)
         self._file.write(end.data)
         annotations = end.stargz_annotations(self._tar_size) if for_stargz else end.containers_annotations()
-        return Written(self._file.descriptor(ZSTD_LAYER, annotations), self.diff_id, (reader,))
+        return Written(self._file.descriptor(ZSTD_LAYER, annotations), self.diff_id, (STARGZ if for_stargz else PODMAN,))
 
     def _plain(self, reason: str) -> Written:
         return Written(self._file.descriptor(ZSTD_LAYER, {}), self.diff_id, (), reason)
