@@ -19,6 +19,7 @@ KERNELS: dict[str, list[str]] = {
     "cpu": [],
     "entries": [],
     "tar_scan": [],
+    "tar_batches": [],
     "crc32": [],
     "inflate_plain": [],
     "gzip_stream": [],
@@ -37,6 +38,10 @@ KERNELS: dict[str, list[str]] = {
     "ztoc_encode": [],
     "ztoc_decode": [],
     "ztoc_survey": [],
+    "path_survey": [],
+    "crc64": [],
+    "tar_split_lines": [],
+    "toc_json": [],
 }
 
 # Kernels of one machine, with the CPU features they may use. Imported only where ``accel_core.cpu`` finds these;
@@ -44,6 +49,7 @@ KERNELS: dict[str, list[str]] = {
 X86_64 = {
     "inflate_bmi2": ["-mbmi", "-mbmi2", "-mtune=icelake-server"],
     "crc32_pclmul": ["-msse4.1", "-mpclmul"],
+    "crc64_pclmul": ["-msse4.1", "-mpclmul"],
     "crc32_vpclmul": ["-msse4.1", "-mpclmul", "-mavx512f", "-mvpclmulqdq"],
 }
 ARM64 = {"crc32_armv8": ["-march=armv8-a+crc"]}

@@ -1,0 +1,351 @@
+"""A tar stream to the lines of a tar-split, in pieces of any size (what they say: ``accel.formats.stargz.tar_split``).
+
+Between two contents everything is kept until the next member is known, so that its headers and the padding before them
+become one line; what is too long for that lies behind the archive, and becomes lines of a MiB.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy, memmove, strlen
+
+from accel_core.crc64 cimport crc64
+from accel_core.entries cimport EntryRow, EntryTable
+from accel_core.tar_header cimport BLOCK_BYTES, FORMAT_GNU, FORMAT_STAR, header_format, parse_number
+from accel_core.utf8 cimport is_utf8
+
+cdef enum:
+    SEGMENT_BYTES = 1 << 20
+    # Padding, bodies of x, L and K with their headers and padding, a header and its sparse map: at most 1 MiB each
+    MAX_HEADER_BYTES = 5 << 20
+    LINE_ROOM = 96                  # keys, numbers and quotes of a line
+
+cdef const char *BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+cdef const char *HEX = b"0123456789abcdef"
+
+
+cdef struct Bytes:
+    uint8_t *p
+    Py_ssize_t n, cap
+
+
+cdef bint reserve(Bytes *bytes_, Py_ssize_t more) noexcept nogil:
+    cdef Py_ssize_t cap = bytes_.cap * 2
+    cdef uint8_t *moved
+    if more <= bytes_.cap - bytes_.n:
+        return True
+    if cap < bytes_.n + more:
+        cap = bytes_.n + more
+    moved = <uint8_t *>realloc(bytes_.p, <size_t>cap)
+    if moved is NULL:
+        return False
+    bytes_.p = moved
+    bytes_.cap = cap
+    return True
+
+
+cdef inline void put(Bytes *out, const char *literal) noexcept nogil:
+    cdef size_t n = strlen(literal)
+    memcpy(out.p + out.n, literal, n)
+    out.n += <Py_ssize_t>n
+
+
+cdef inline void put_byte(Bytes *out, uint8_t byte) noexcept nogil:
+    out.p[out.n] = byte
+    out.n += 1
+
+
+cdef void put_number(Bytes *out, int64_t value) noexcept nogil:
+    cdef uint8_t[20] digits
+    cdef int n = 0
+    while True:
+        digits[n] = <uint8_t>(c'0' + value % 10)
+        value //= 10
+        n += 1
+        if value == 0:
+            break
+    while n:
+        n -= 1
+        put_byte(out, digits[n])
+
+
+cdef void put_base64(Bytes *out, const uint8_t *p, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    cdef uint32_t bits
+    cdef uint8_t *to = out.p + out.n
+    while i + 3 <= n:
+        bits = <uint32_t>p[i] << 16 | <uint32_t>p[i + 1] << 8 | p[i + 2]
+        to[0] = BASE64[bits >> 18]
+        to[1] = BASE64[bits >> 12 & 63]
+        to[2] = BASE64[bits >> 6 & 63]
+        to[3] = BASE64[bits & 63]
+        to += 4
+        i += 3
+    if i < n:
+        bits = <uint32_t>p[i] << 16
+        if i + 1 < n:
+            bits |= <uint32_t>p[i + 1] << 8
+        to[0] = BASE64[bits >> 18]
+        to[1] = BASE64[bits >> 12 & 63]
+        to[2] = BASE64[bits >> 6 & 63] if i + 1 < n else c'='
+        to[3] = c'='
+        to += 4
+    out.n = to - out.p
+
+
+cdef void put_text(Bytes *out, const uint8_t *p, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef uint8_t c
+    for i in range(n):
+        c = p[i]
+        if c == c'"' or c == c'\\':
+            put_byte(out, c'\\')
+            put_byte(out, c)
+        elif c < 0x20:
+            put(out, b"\\u00")
+            put_byte(out, HEX[c >> 4])
+            put_byte(out, HEX[c & 15])
+        else:
+            put_byte(out, c)
+
+
+@cython.final
+cdef class TarSplitLines:
+    """Lines of one tar. ``position`` is where in it the next byte given belongs.
+
+    ``header_times`` collects ``(atime, ctime)`` in seconds of the members whose GNU or star header has them, by how many
+    members came before.
+    """
+
+    cdef readonly int64_t position
+    cdef readonly dict header_times
+    cdef Bytes kept                 # since the last content
+    cdef Bytes out
+    cdef int64_t n_lines
+    cdef int64_t n_members
+    cdef int64_t content_left       # of the member being read
+    cdef uint64_t crc
+    cdef Bytes name                 # of that member, ready to write
+    cdef int64_t content_size
+    cdef bint in_content
+
+    def __cinit__(self):
+        self.header_times = {}
+
+    def __dealloc__(self):
+        free(self.kept.p)
+        free(self.out.p)
+        free(self.name.p)
+
+    # Kernel. False: no memory
+
+    cdef bint put_segment(self, Py_ssize_t n) noexcept nogil:
+        """A line for the first ``n`` bytes that were kept."""
+        if not reserve(&self.out, LINE_ROOM + (n + 2) // 3 * 4):
+            return False
+        put(&self.out, b'{"type":2,"payload":"')
+        put_base64(&self.out, self.kept.p, n)
+        put(&self.out, b'","position":')
+        put_number(&self.out, self.n_lines)
+        put(&self.out, b"}\n")
+        self.n_lines += 1
+        memmove(self.kept.p, self.kept.p + n, self.kept.n - n)
+        self.kept.n -= n
+        return True
+
+    cdef bint begin_member(self, const EntryRow *row, const uint8_t *arena) noexcept nogil:
+        cdef const uint8_t *name = arena + row.name.pos
+        cdef Py_ssize_t n = row.name.len
+        if self.kept.n and not self.put_segment(self.kept.n):
+            return False
+        self.name.n = 0
+        if not reserve(&self.name, LINE_ROOM + 6 * n):
+            return False
+        if is_utf8(name, n):
+            put(&self.name, b'"name":"')
+            put_text(&self.name, name, n)
+        else:
+            put(&self.name, b'"name_raw":"')
+            put_base64(&self.name, name, n)
+        put_byte(&self.name, c'"')
+        self.content_left = self.content_size = row.stored_size
+        self.crc = 0
+        self.in_content = True
+        return True
+
+    cdef bint end_member(self) noexcept nogil:
+        cdef uint8_t[8] crc
+        cdef int k
+        if not reserve(&self.out, LINE_ROOM + self.name.n):
+            return False
+        put(&self.out, b'{"type":1,')
+        memcpy(self.out.p + self.out.n, self.name.p, self.name.n)
+        self.out.n += self.name.n
+        if self.content_size:
+            for k in range(8):
+                crc[k] = <uint8_t>(self.crc >> (56 - 8 * k))
+            put(&self.out, b',"size":')
+            put_number(&self.out, self.content_size)
+            put(&self.out, b',"payload":"')
+            put_base64(&self.out, crc, 8)
+            put_byte(&self.out, c'"')
+        else:
+            put(&self.out, b',"payload":null')
+        put(&self.out, b',"position":')
+        put_number(&self.out, self.n_lines)
+        put(&self.out, b"}\n")
+        self.n_lines += 1
+        self.n_members += 1
+        self.in_content = False
+        return True
+
+    cdef bint keep(self, const uint8_t *p, Py_ssize_t n) noexcept nogil:
+        if not reserve(&self.kept, n):
+            return False
+        memcpy(self.kept.p + self.kept.n, p, n)
+        self.kept.n += n
+        while self.kept.n > MAX_HEADER_BYTES:
+            if not self.put_segment(SEGMENT_BYTES):
+                return False
+        return True
+
+    cdef const EntryRow *advance(
+        self, const uint8_t **at, const uint8_t *end, const EntryRow *row, const EntryRow *last, const uint8_t *arena,
+        bint *memory_ends,
+    ) noexcept nogil:
+        """Takes bytes and rows up to the next row whose header has times, or all; the row that comes next."""
+        cdef Py_ssize_t step
+        cdef bint fine = True
+        while fine:
+            if self.in_content:
+                step = end - at[0]
+                if step > self.content_left:
+                    step = <Py_ssize_t>self.content_left
+                if step:
+                    self.crc = crc64(self.crc, at[0], step)
+                self.content_left -= step
+                self.position += step
+                at[0] += step
+                if self.content_left:
+                    break
+                fine = self.end_member()
+            elif row < last and self.position >= row.data_offset:
+                fine = self.begin_member(row, arena)
+                row += 1
+            elif at[0] < end:
+                step = end - at[0]
+                if row < last and step > row.data_offset - self.position:
+                    step = <Py_ssize_t>(row.data_offset - self.position)
+                fine = self.keep(at[0], step)
+                self.position += step
+                at[0] += step
+                if row < last and self.position == row.data_offset and has_times(&self.kept):
+                    break
+            else:
+                break
+        memory_ends[0] = not fine
+        return row
+
+    # Doors
+
+    def feed(self, const uint8_t[::1] data not None, EntryTable entries not None, Py_ssize_t first, Py_ssize_t end):
+        """The lines that the next bytes of the tar complete. ``entries[first:end]`` are the members whose content begins
+        in or just behind them, none before them; nobody may add to ``entries`` meanwhile.
+
+        ValueError for a member whose content does not begin there.
+        """
+        cdef const uint8_t *at = &data[0] if data.shape[0] else NULL
+        cdef const uint8_t *stop = at + data.shape[0]
+        cdef const EntryRow *row
+        cdef const EntryRow *last
+        cdef bint memory_ends = False
+        if not 0 <= first <= end <= entries.n_rows:
+            raise ValueError(f"entries {first} to {end} of {entries.n_rows}")
+        self.check(entries, first, end, data.shape[0])
+        row = entries.rows + first
+        last = entries.rows + end
+        while True:
+            with nogil:
+                row = self.advance(&at, stop, row, last, entries.arena, &memory_ends)
+            if memory_ends:
+                raise MemoryError
+            if row < last and not self.in_content and self.position == row.data_offset:
+                self.note_times()
+                with nogil:
+                    memory_ends = not self.begin_member(row, entries.arena)
+                if memory_ends:
+                    raise MemoryError
+                row += 1
+                continue
+            break
+        return self.drain()
+
+    cdef int check(self, EntryTable entries, Py_ssize_t first, Py_ssize_t end, Py_ssize_t n) except -1:
+        cdef int64_t at = self.position
+        cdef Py_ssize_t i
+        cdef const EntryRow *row
+        if self.in_content:
+            at += self.content_left
+        for i in range(first, end):
+            row = &entries.rows[i]
+            if row.data_offset < at or row.data_offset > self.position + n or row.stored_size < 0:
+                raise ValueError(
+                    f"entry {i} begins at {row.data_offset}, which is not in [{at}, {self.position + n}]")
+            at = row.data_offset + row.stored_size
+        return 0
+
+    cdef int note_times(self) except -1:
+        cdef int64_t atime = 0, ctime = 0
+        times_of(self.kept.p + self.kept.n - BLOCK_BYTES, &atime, &ctime)
+        if atime or ctime:
+            self.header_times[self.n_members] = (atime, ctime)
+        return 0
+
+    def finish(self):
+        """The last lines, now that there are no more bytes. ValueError inside a member's content."""
+        cdef Py_ssize_t n
+        if self.in_content:
+            raise ValueError(f"{self.content_left} bytes of a member are missing")
+        while self.kept.n:
+            n = SEGMENT_BYTES if self.kept.n > SEGMENT_BYTES else self.kept.n
+            if not self.put_segment(n):
+                raise MemoryError
+        return self.drain()
+
+    cdef bytes drain(self):
+        cdef bytes lines = PyBytes_FromStringAndSize(<const char *>self.out.p, self.out.n)
+        self.out.n = 0
+        return lines
+
+
+cdef bint has_times(const Bytes *kept) noexcept nogil:
+    cdef int64_t atime = 0, ctime = 0
+    if kept.n < BLOCK_BYTES:
+        return False
+    times_of(kept.p + kept.n - BLOCK_BYTES, &atime, &ctime)
+    return atime != 0 or ctime != 0
+
+
+cdef void times_of(const uint8_t *block, int64_t *atime, int64_t *ctime) noexcept nogil:
+    """Access and change time of a GNU or star header, as Go's reader has them; 0 where there is none.
+
+    The block before a member's content is its header, or the last block of an old sparse map, which is neither.
+    """
+    cdef int at = 345
+    cdef int form = header_format(block)
+    cdef int64_t value
+    if form == FORMAT_STAR:
+        at = 476
+    elif form != FORMAT_GNU:
+        return
+    # As a pair: a field that is no time shows that the other is none (golang.org/issue/12594).
+    if form == FORMAT_STAR or block[at] != 0:
+        if not parse_number(block + at, 12, &value):
+            return
+        atime[0] = value
+    if form == FORMAT_STAR or block[at + 12] != 0:
+        if not parse_number(block + at + 12, 12, &value):
+            atime[0] = 0
+            return
+        ctime[0] = value
