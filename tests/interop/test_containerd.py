@@ -14,8 +14,7 @@ from support.images import Built, image
 from support.layer_views import compare, directory_view, tarfile_view
 from support.registry_docker import DockerRegistry, pushed
 from support.runnable import BIG_DIGEST, DIGESTS, SHELL, big_digest, digests, printed, runnable_layers
-from support.stargz_interop import Stargz, mounted_view, overlay_view
-from support.storage_interop import Storage
+from support.stargz_interop import mounted_view, overlay_view
 from support.trees import tree
 
 pytestmark = [pytest.mark.interop, pytest.mark.registry]
@@ -42,10 +41,10 @@ def lazy(snapshotter: Path, registry: DockerRegistry) -> Iterator[Containerd]:
 
 @pytest.mark.parametrize("snapshotter_name", ["overlayfs", "native"])
 def test_containerd_unpacks_our_image_and_runc_runs_it(
-    stargz: Stargz, storage: Storage, registry: DockerRegistry, daemon: Containerd, snapshotter_name: str
+    tmp_path: Path, registry: DockerRegistry, daemon: Containerd, snapshotter_name: str
 ) -> None:
     tars = runnable_layers()
-    name = pushed(registry, full_image(tars, stargz, storage).index, f"plain:{snapshotter_name}")
+    name = pushed(registry, full_image(tars, tmp_path).index, f"plain:{snapshotter_name}")
     daemon.pull(name, snapshotter_name)
     assert printed(daemon.run(name, *SHELL, DIGESTS, snapshotter=snapshotter_name)) == digests(tars)
     assert daemon.run(name, *SHELL, BIG_DIGEST, snapshotter=snapshotter_name) == big_digest()
@@ -70,10 +69,10 @@ def lazily_run(
 
 
 def test_stargz_snapshotter_mounts_our_estargz_before_it_is_there(
-    stargz: Stargz, storage: Storage, registry: DockerRegistry, lazy: Containerd
+    tmp_path: Path, registry: DockerRegistry, lazy: Containerd
 ) -> None:
     tars = runnable_layers()
-    made = full_image(tars, stargz, storage)
+    made = full_image(tars, tmp_path)
     name = lazily_run(made.index, made.estargz, tars, lazy, registry, "estargz")
     assert lazy.run(name, *SHELL, BIG_DIGEST, snapshotter="stargz") == big_digest()
     assert sum(n for _, n in registry.fetched("estargz", made.estargz.layers[0].descriptor.digest)) > 20 << 20
@@ -82,23 +81,21 @@ def test_stargz_snapshotter_mounts_our_estargz_before_it_is_there(
 
 
 def test_stargz_snapshotter_mounts_our_zstd_chunked_before_it_is_there(
-    stargz: Stargz, registry: DockerRegistry, lazy: Containerd
+    tmp_path: Path, registry: DockerRegistry, lazy: Containerd
 ) -> None:
     tars = runnable_layers()
-    made = containerd_only_image(tars, stargz)
+    made = containerd_only_image(tars, tmp_path)
     name = lazily_run(made, made, tars, lazy, registry, "zstd")
     assert lazy.run(name, *SHELL, BIG_DIGEST, snapshotter="stargz") == big_digest()
 
 
 @pytest.mark.parametrize("kind", ["estargz", "zstd"])
 def test_what_the_snapshotter_mounts_is_what_tarfile_says(
-    stargz: Stargz, storage: Storage, registry: DockerRegistry, lazy: Containerd, kind: str
+    tmp_path: Path, registry: DockerRegistry, lazy: Containerd, kind: str
 ) -> None:
     tar = tree(9, twice=False)
     made = (
-        full_image([tar], stargz, storage).estargz
-        if kind == "estargz"
-        else containerd_only_image([tar], stargz)
+        full_image([tar], tmp_path).estargz if kind == "estargz" else containerd_only_image([tar], tmp_path)
     )
     lazy.pull(pushed(registry, made, f"mounted-{kind}:v1"), "stargz")
     (mount,) = lazy.lazy_mounts()
@@ -106,11 +103,11 @@ def test_what_the_snapshotter_mounts_is_what_tarfile_says(
 
 
 def test_a_wrong_toc_digest_is_found_by_the_snapshotter(
-    stargz: Stargz, storage: Storage, registry: DockerRegistry, lazy: Containerd
+    tmp_path: Path, registry: DockerRegistry, lazy: Containerd
 ) -> None:
     """Guards the guard: then the layer is fetched whole and unpacked."""
     tars = runnable_layers()
-    lower, upper = full_image(tars, stargz, storage).estargz.layers
+    lower, upper = full_image(tars, tmp_path).estargz.layers
     annotations = dict(lower.descriptor.annotations) | {TOC_DIGEST: digest_of(b"another")}
     assert lower.descriptor.media_type == MediaType.OCI_LAYER_GZIP
     spoilt = image([replace(lower, descriptor=replace(lower.descriptor, annotations=annotations)), upper])

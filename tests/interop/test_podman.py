@@ -13,30 +13,25 @@ from support.layer_views import compare, directory_view, tarfile_view
 from support.podman import Podman
 from support.registry_docker import DockerRegistry, pushed, require_program
 from support.runnable import BIG_DIGEST, DIGESTS, SHELL, big_digest, digests, printed, runnable_layers
-from support.stargz_interop import LANDMARK, Stargz
-from support.storage_interop import Storage
+from support.stargz_interop import LANDMARK
 from support.trees import tree
 
 pytestmark = [pytest.mark.interop, pytest.mark.registry]
 
 
 @pytest.mark.parametrize("driver", ["overlay", "vfs"])
-def test_podman_runs_our_image(
-    stargz: Stargz, storage: Storage, registry: DockerRegistry, driver: str
-) -> None:
+def test_podman_runs_our_image(registry: DockerRegistry, tmp_path: Path, driver: str) -> None:
     tars = runnable_layers()
-    name = pushed(registry, full_image(tars, stargz, storage).index, f"podman:{driver}")
+    name = pushed(registry, full_image(tars, tmp_path).index, f"podman:{driver}")
     with Podman(driver) as podman:
         podman.pull(name)
         assert printed(podman.run(name, *SHELL, DIGESTS)) == digests(tars)
         assert podman.run(name, *SHELL, BIG_DIGEST) == big_digest()
 
 
-def test_skopeo_copies_both_manifests_as_they_are(
-    stargz: Stargz, storage: Storage, registry: DockerRegistry, tmp_path: Path
-) -> None:
+def test_skopeo_copies_both_manifests_as_they_are(registry: DockerRegistry, tmp_path: Path) -> None:
     skopeo = require_program("skopeo", "skopeo", "ACCEL_REQUIRE_INTEROP")
-    made = full_image([tree(6, twice=False)], stargz, storage)
+    made = full_image([tree(6, twice=False)], tmp_path)
     name = pushed(registry, made.index, "skopeo:v1")
     command = [
         skopeo,
@@ -52,10 +47,10 @@ def test_skopeo_copies_both_manifests_as_they_are(
     assert copied.manifests == Index.parse(made.index.raw).manifests
 
 
-def test_umoci_unpacks_our_estargz(stargz: Stargz, storage: Storage, tmp_path: Path) -> None:
+def test_umoci_unpacks_our_estargz(tmp_path: Path) -> None:
     umoci = require_program("umoci", "umoci", "ACCEL_REQUIRE_INTEROP")
     tar = tree(7, twice=False)
-    put(LayoutStore(tmp_path / "layout"), full_image([tar], stargz, storage).estargz, "v1")
+    put(LayoutStore(tmp_path / "layout"), full_image([tar], tmp_path).estargz, "v1")
     command = [umoci, "unpack", "--image", f"{tmp_path}/layout:v1", f"{tmp_path}/bundle"]
     subprocess.run(command, check=True, timeout=60, capture_output=True)
     found = directory_view(tmp_path / "bundle" / "rootfs")

@@ -4,16 +4,16 @@ import gzip
 import io
 import random
 import tarfile
+from pathlib import Path
 
 import pytest
 
 from accel.oci import MediaType, digest_of
-from support.full_images import FullImage, full_image
+from support.full_images import full_image
 from support.go_programs import Refused
 from support.images import Layer, directory, file, tar_of
 from support.layer_views import compare, tarfile_view
 from support.stargz_interop import LANDMARK, PREFETCH_LANDMARK, Stargz, mounted_view
-from support.storage_interop import Storage
 from support.trees import tree
 
 pytestmark = pytest.mark.interop
@@ -34,14 +34,13 @@ LAYERS = {
 }
 
 
-def one_layer(tar: bytes, stargz: Stargz, storage: Storage) -> tuple[FullImage, Layer]:
-    image = full_image([tar], stargz, storage)
-    return image, image.estargz.layers[0]
+def our_layer(tar: bytes, folder: Path) -> Layer:
+    return full_image([tar], folder).estargz.layers[0]
 
 
 @pytest.mark.parametrize("case", LAYERS)
-def test_every_file_of_our_estargz_is_what_tarfile_says(stargz: Stargz, storage: Storage, case: str) -> None:
-    _, layer = one_layer(LAYERS[case], stargz, storage)
+def test_every_file_of_our_estargz_is_what_tarfile_says(stargz: Stargz, tmp_path: Path, case: str) -> None:
+    layer = our_layer(LAYERS[case], tmp_path)
     assert layer.data is not None
     seen = stargz.read(layer.data, layer.descriptor.annotations[TOC_DIGEST])
     assert seen.pop(LANDMARK)["size"] == 1
@@ -49,8 +48,8 @@ def test_every_file_of_our_estargz_is_what_tarfile_says(stargz: Stargz, storage:
 
 
 @pytest.mark.parametrize("case", LAYERS)
-def test_our_estargz_keeps_all_its_promises(stargz: Stargz, storage: Storage, case: str) -> None:
-    _, layer = one_layer(LAYERS[case], stargz, storage)
+def test_our_estargz_keeps_all_its_promises(stargz: Stargz, tmp_path: Path, case: str) -> None:
+    layer = our_layer(LAYERS[case], tmp_path)
     assert layer.data is not None
     report = stargz.check(layer.data, layer.descriptor.annotations[TOC_DIGEST])
     assert report["errors"] == [] and report["diffID"] == layer.diff_id
@@ -62,9 +61,9 @@ def test_our_estargz_keeps_all_its_promises(stargz: Stargz, storage: Storage, ca
 
 @pytest.mark.parametrize("case", LAYERS)
 def test_a_runtime_that_knows_no_estargz_gets_the_same_files(
-    stargz: Stargz, storage: Storage, case: str
+    stargz: Stargz, tmp_path: Path, case: str
 ) -> None:
-    _, layer = one_layer(LAYERS[case], stargz, storage)
+    layer = our_layer(LAYERS[case], tmp_path)
     assert layer.data is not None
     found = tarfile_view(gzip.decompress(layer.data))
     assert found.pop(LANDMARK)["mode"] == 0 and found.pop(TOC)["mode"] == 0
@@ -73,9 +72,9 @@ def test_a_runtime_that_knows_no_estargz_gets_the_same_files(
     assert unpacked.pop(LANDMARK) and unpacked == found
 
 
-def test_a_changed_byte_is_refused(stargz: Stargz, storage: Storage) -> None:
+def test_a_changed_byte_is_refused(stargz: Stargz, tmp_path: Path) -> None:
     """Guards the guard: whatever chunk it is in."""
-    _, layer = one_layer(LAYERS["three chunks"], stargz, storage)
+    layer = our_layer(LAYERS["three chunks"], tmp_path)
     assert layer.data is not None
     toc_digest = layer.descriptor.annotations[TOC_DIGEST]
     for at in (5 << 20, len(layer.data) - 100):

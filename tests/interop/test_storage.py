@@ -3,6 +3,7 @@
 import random
 import tarfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,6 @@ from support.full_images import full_image
 from support.go_programs import Refused
 from support.images import directory, file, image, index, tar_of
 from support.registry_docker import DockerRegistry, pushed
-from support.stargz_interop import Stargz
 from support.storage_interop import Storage
 from support.trees import tree
 
@@ -29,25 +29,25 @@ LAYERS = {
 
 @pytest.mark.parametrize("case", LAYERS)
 def test_our_zstd_layers_are_pulled_partially_and_give_their_tar_back(
-    stargz: Stargz, storage: Storage, case: str
+    storage: Storage, tmp_path: Path, case: str
 ) -> None:
-    layer = full_image([LAYERS[case]], stargz, storage).zstd.layers[0]
+    layer = full_image([LAYERS[case]], tmp_path).zstd.layers[0]
     assert layer.diff_id == digest_of(LAYERS[case]) and layer.data is not None
     report = storage.check(layer.data, layer.descriptor.annotations, layer.diff_id)
     assert report["partial"] and report["exported"] == layer.diff_id
     assert report["tocDigest"] == layer.descriptor.annotations[CHECKSUM]
 
 
-def test_our_estargz_layers_are_pulled_whole(stargz: Stargz, storage: Storage) -> None:
-    layer = full_image([LAYERS["pax"]], stargz, storage).estargz.layers[0]
+def test_our_estargz_layers_are_pulled_whole(storage: Storage, tmp_path: Path) -> None:
+    layer = full_image([LAYERS["pax"]], tmp_path).estargz.layers[0]
     assert layer.data is not None
     report = storage.check(layer.data, layer.descriptor.annotations, layer.diff_id)
     assert not report["partial"] and "estargz" in report["fallback"]
 
 
-def test_a_wrong_diff_id_is_refused(stargz: Stargz, storage: Storage) -> None:
+def test_a_wrong_diff_id_is_refused(storage: Storage, tmp_path: Path) -> None:
     """Guards the guard."""
-    layer = full_image([LAYERS["large"]], stargz, storage).zstd.layers[0]
+    layer = full_image([LAYERS["large"]], tmp_path).zstd.layers[0]
     assert layer.data is not None
     with pytest.raises(Refused, match="diffID"):
         storage.check(layer.data, layer.descriptor.annotations, digest_of(b"another"))
@@ -59,10 +59,10 @@ def test_a_wrong_diff_id_is_refused(stargz: Stargz, storage: Storage) -> None:
 
 @pytest.mark.parametrize("partial", [True, False])
 def test_of_the_two_manifests_it_takes_the_zstd_one(
-    stargz: Stargz, storage: Storage, registry: DockerRegistry, partial: bool
+    storage: Storage, tmp_path: Path, registry: DockerRegistry, partial: bool
 ) -> None:
     tars = [LAYERS["pax"], LAYERS["large"]]
-    made = full_image(tars, stargz, storage)
+    made = full_image(tars, tmp_path)
     name = pushed(registry, made.index, f"storage/index:{partial}")
     copied = storage.copy(name, partial=partial)
     assert copied["manifest"] == made.zstd.digest
@@ -72,9 +72,9 @@ def test_of_the_two_manifests_it_takes_the_zstd_one(
 
 
 def test_it_takes_the_estargz_one_alone_as_well(
-    stargz: Stargz, storage: Storage, registry: DockerRegistry
+    storage: Storage, tmp_path: Path, registry: DockerRegistry
 ) -> None:
-    made = full_image([LAYERS["gnu"]], stargz, storage)
+    made = full_image([LAYERS["gnu"]], tmp_path)
     name = pushed(registry, index([made.estargz]), "storage/estargz:v1")
     copied = storage.copy(name)
     assert copied["manifest"] == made.estargz.digest
@@ -82,9 +82,9 @@ def test_it_takes_the_estargz_one_alone_as_well(
 
 
 def test_annotations_of_both_dialects_on_one_layer_are_refused(
-    stargz: Stargz, storage: Storage, registry: DockerRegistry
+    storage: Storage, tmp_path: Path, registry: DockerRegistry
 ) -> None:
-    layer = full_image([LAYERS["gnu"]], stargz, storage).zstd.layers[0]
+    layer = full_image([LAYERS["gnu"]], tmp_path).zstd.layers[0]
     both = dict(layer.descriptor.annotations) | {
         "containerd.io/snapshot/stargz/toc.digest": digest_of(b"toc")
     }
