@@ -37,10 +37,11 @@ def full_image(tars: Sequence[bytes], folder: Path, **options: Any) -> FullImage
     return FullImage(_converted(tars, folder, **options))
 
 
-def containerd_only_image(tars: Sequence[bytes], folder: Path) -> Built:
-    """The same as zstd:chunked in the dialect of stargz-snapshotter."""
-    made = _converted(tars, folder, containerd_only=True)
-    return made.children[0] if made.children else made
+def one_format(tars: Sequence[bytes], folder: Path, **options: Any) -> Built:
+    """The only manifest that we make with these options."""
+    made = _converted(tars, folder, **options)
+    (manifest,) = made.children or (made,)
+    return manifest
 
 
 def _converted(tars: Sequence[bytes], folder: Path, **options: Any) -> Built:

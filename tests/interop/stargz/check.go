@@ -202,7 +202,7 @@ func walkTar(stream io.Reader, entries []*estargz.TOCEntry, report *Report) erro
 }
 
 var types = map[byte]string{
-	tar.TypeReg: "reg", tar.TypeDir: "dir", tar.TypeSymlink: "symlink", tar.TypeLink: "hardlink",
+	tar.TypeReg: "reg", tar.TypeCont: "reg", tar.TypeDir: "dir", tar.TypeSymlink: "symlink", tar.TypeLink: "hardlink",
 	tar.TypeChar: "char", tar.TypeBlock: "block", tar.TypeFifo: "fifo",
 }
 
