@@ -22,7 +22,7 @@ from accel.oci import digest_of
 from accel_core.entries import EntryTable
 from accel_core.tar_split_lines import TarSplitLines
 
-LEVEL = 6
+LEVEL = 1
 PIECE_BYTES = 1 << 20  # what the compressor is given at a time, so that its output does not depend on how lines come
 
 
