@@ -9,7 +9,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy, memmove, strlen
+from libc.string cimport memcmp, memcpy, memmove, strlen
 
 from accel_core.crc64 cimport crc64
 from accel_core.entries cimport EntryRow, EntryTable
@@ -123,6 +123,8 @@ cdef class TarSplitLines:
     """Lines of one tar. ``position`` is where in it the next byte given belongs."""
 
     cdef readonly int64_t position
+    cdef readonly bint tail_is_odd          # what is behind the end mark is no blocks of zeros; known once finished
+    cdef readonly bint padding_is_cut       # the archive ends inside the padding of the last member
     cdef Bytes times                # Times
     cdef Bytes kept                 # since the last content
     cdef Bytes out
@@ -218,8 +220,12 @@ cdef class TarSplitLines:
         cdef Py_ssize_t n = SEGMENT_BYTES
         if not self.in_tail:
             n = <Py_ssize_t>(-self.content_size & (BLOCK_BYTES - 1)) + END_BYTES
+        if n > self.kept.n:
+            n = self.kept.n
+        if self.in_tail and (n % BLOCK_BYTES or not is_zero(self.kept.p, n)):
+            self.tail_is_odd = True
         self.in_tail = True
-        return self.put_segment(n if n < self.kept.n else self.kept.n)
+        return self.put_segment(n)
 
     cdef bint advance(
         self, const uint8_t *at, const uint8_t *end, const EntryRow *row, const EntryRow *last, const uint8_t *arena
@@ -316,6 +322,8 @@ cdef class TarSplitLines:
         """The last lines, now that there are no more bytes. ValueError inside a member's content."""
         if self.in_content:
             raise ValueError(f"{self.content_left} bytes of a member are missing")
+        if not self.in_tail:
+            self.padding_is_cut = 0 < self.kept.n < (-self.content_size & (BLOCK_BYTES - 1))
         while self.kept.n:
             if not self.put_tail():
                 raise MemoryError
@@ -325,6 +333,11 @@ cdef class TarSplitLines:
         cdef bytes lines = PyBytes_FromStringAndSize(<const char *>self.out.p, self.out.n)
         self.out.n = 0
         return lines
+
+
+cdef bint is_zero(const uint8_t *p, Py_ssize_t n) noexcept nogil:
+    # Every byte is like the one before it, and the first is zero.
+    return n == 0 or (p[0] == 0 and memcmp(p, p + 1, n - 1) == 0)
 
 
 cdef void times_of(const uint8_t *block, int64_t *atime, int64_t *ctime) noexcept nogil:
