@@ -85,7 +85,7 @@ class ZstdEncoder:
         offsets = [0]
         for frame in frames:
             offsets.append(offsets[-1] + len(frame))
-        data = b"".join(map(memoryview, frames))
+        data = b"".join([frame.tobytes() for frame in frames])
         return Encoded(data, [offsets[i] for i in frame_of], [offsets[i + 1] for i in frame_of])
 
     def empty_frame(self) -> bytes:
