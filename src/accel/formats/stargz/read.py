@@ -27,6 +27,8 @@ from accel_core.ztoc_survey import clean_name
 
 # Entries and chunks: with their strings some 350 MiB at most. An image of a million files would have a TOC of 300 MiB.
 MAX_ROWS = 1 << 20
+MAX_WINDOW_BYTES = 128 << 20  # what zstd's own decoder allows
+ZSTD_PIECE_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +89,17 @@ def decompress_frame(comp: bytes, what: str, *, max_bytes: int) -> bytes:
     """What one zstd frame holds: a TOC or a tar-split. FormatError and LimitError as :func:`toc_json`."""
     _limit(len(comp), max_bytes)
     try:
-        # Not in one call: a frame's own word for its size is what that would allocate.
-        decoder = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
+        # Not in one call: a frame's own word for its size is what that would allocate. Four bytes can be a block of
+        # 128 KiB, so what is decoded past the limit is 8 MiB at most.
+        decoder = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
         out, size = [], 0
-        for start in range(0, len(comp), 1 << 16):
-            piece = decoder.decompress(comp[start : start + (1 << 16)])
+        for start in range(0, len(comp), ZSTD_PIECE_BYTES):
+            piece = decoder.decompress(comp[start : start + ZSTD_PIECE_BYTES])
             out.append(piece)
             size += len(piece)
             _limit(size, max_bytes)
             if decoder.eof:
-                if len(comp) - start > 1 << 16 or decoder.unused_data:
+                if len(comp) - start > ZSTD_PIECE_BYTES or decoder.unused_data:
                     raise FormatError(f"bytes behind the zstd frame of the {what}")
                 return b"".join(out)
     except zstandard.ZstdError as error:
