@@ -42,6 +42,8 @@ KERNELS: dict[str, list[str]] = {
     "crc64": [],
     "tar_split_lines": [],
     "toc_json": [],
+    "json_reader": [],
+    "toc_read": [],
 }
 
 # Kernels of one machine, with the CPU features they may use. Imported only where ``accel_core.cpu`` finds these;

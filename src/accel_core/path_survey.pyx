@@ -1,14 +1,20 @@
 """What the paths of a layer's entries are, for checks that would be slow on ``Entry`` values."""
 
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcmp
 
 from accel_core.entries cimport EntryRow, EntryTable, PaxRow, StrRef
+from accel_core.tar_header cimport Text
+from accel_core.tar_pax cimport parse_pax_time
 from accel_core.utf8 cimport is_utf8
 
 from accel_core.ztoc_survey import clean_name
 
 cdef enum:
     XATTR_PREFIX_BYTES = 13
+
+cdef int64_t FIRST_S = -62167219200     # 0000-01-01
+cdef int64_t LAST_S = 253402300799      # 9999-12-31T23:59:59
 
 cdef const char *XATTR_PREFIX = b"SCHILY.xattr."
 
@@ -32,6 +38,60 @@ def typeflags(EntryTable entries not None):
     return bytes(flags)
 
 
+def files_with_slash(EntryTable entries not None):
+    """Rows that are no directories, but whose names end in a slash."""
+    cdef list found = []
+    cdef Py_ssize_t i
+    cdef const EntryRow *row
+    for i in range(entries.n_rows):
+        row = &entries.rows[i]
+        if row.typeflag != c"5" and row.name.len and entries.arena[row.name.pos + row.name.len - 1] == c"/":
+            found.append(i)
+    return found
+
+
+def climbing(EntryTable entries not None):
+    """Rows whose names have a ``..``."""
+    cdef list found = []
+    cdef Py_ssize_t i, k
+    cdef const EntryRow *row
+    cdef const uint8_t *name
+    for i in range(entries.n_rows):
+        row = &entries.rows[i]
+        name = entries.arena + row.name.pos
+        for k in range(<Py_ssize_t>row.name.len - 1):
+            if (
+                name[k] == c"." and name[k + 1] == c"." and (k == 0 or name[k - 1] == c"/")
+                and (k + 2 == <Py_ssize_t>row.name.len or name[k + 2] == c"/")
+            ):
+                found.append(i)
+                break
+    return found
+
+
+def pax_times_out_of_range(EntryTable entries not None):
+    """Rows whose PAX access or change time is outside the years 0 to 9999."""
+    cdef list found = []
+    cdef Py_ssize_t i, k
+    cdef const EntryRow *row
+    cdef const PaxRow *record
+    cdef Text text
+    cdef int64_t seconds
+    cdef int32_t ns
+    for i in range(entries.n_rows):
+        row = &entries.rows[i]
+        for k in range(<Py_ssize_t>row.pax_first, <Py_ssize_t>row.pax_first + row.pax_count):
+            record = &entries.pax[k]
+            text.p, text.n = entries.arena + record.key.pos, record.key.len
+            if text.n != 5 or not (memcmp(text.p, b"atime", 5) == 0 or memcmp(text.p, b"ctime", 5) == 0):
+                continue
+            text.p, text.n = entries.arena + record.value.pos, record.value.len
+            if text.n and parse_pax_time(text, &seconds, &ns) and not FIRST_S <= seconds <= LAST_S:
+                found.append(i)
+                break
+    return found
+
+
 def not_utf8(EntryTable entries not None):
     """Rows whose name, link target or name of an extended attribute is no UTF-8."""
     cdef list found = []
@@ -45,7 +105,7 @@ def not_utf8(EntryTable entries not None):
         for k in range(<Py_ssize_t>row.pax_first, <Py_ssize_t>row.pax_first + row.pax_count):
             record = &entries.pax[k]
             if (
-                record.key.len > XATTR_PREFIX_BYTES
+                record.key.len >= XATTR_PREFIX_BYTES
                 and memcmp(entries.arena + record.key.pos, XATTR_PREFIX, XATTR_PREFIX_BYTES) == 0
             ):
                 good = good and text_fits(entries, record.key)

@@ -1,14 +1,15 @@
 """A tar stream to the lines of a tar-split, in pieces of any size (what they say: ``accel.formats.stargz.tar_split``).
 
 Between two contents everything is kept until the next member is known, so that its headers and the padding before them
-become one line; what is too long for that lies behind the archive, and becomes lines of a MiB.
+become one line; what is too long for that lies behind the archive. The lines are those of tar-split's own packer, byte for
+byte (but for U+2028 and U+2029 in names, which Go escapes).
 """
 
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy, memmove, strlen
+from libc.string cimport memcmp, memcpy, memmove, strlen
 
 from accel_core.crc64 cimport crc64
 from accel_core.entries cimport EntryRow, EntryTable
@@ -17,6 +18,7 @@ from accel_core.utf8 cimport is_utf8
 
 cdef enum:
     SEGMENT_BYTES = 1 << 20
+    END_BYTES = 2 * BLOCK_BYTES
     # Padding, bodies of x, L and K with their headers and padding, a header and its sparse map: at most 1 MiB each
     MAX_HEADER_BYTES = 5 << 20
     LINE_ROOM = 96                  # keys, numbers and quotes of a line
@@ -28,6 +30,12 @@ cdef const char *HEX = b"0123456789abcdef"
 cdef struct Bytes:
     uint8_t *p
     Py_ssize_t n, cap
+
+
+cdef struct Times:              # of one header, in seconds
+    int64_t member              # how many came before
+    int64_t atime
+    int64_t ctime
 
 
 cdef bint reserve(Bytes *bytes_, Py_ssize_t more) noexcept nogil:
@@ -102,7 +110,7 @@ cdef void put_text(Bytes *out, const uint8_t *p, Py_ssize_t n) noexcept nogil:
         if c == c'"' or c == c'\\':
             put_byte(out, c'\\')
             put_byte(out, c)
-        elif c < 0x20:
+        elif c < 0x20 or c == c'<' or c == c'>' or c == c'&':       # as Go's encoder does
             put(out, b"\\u00")
             put_byte(out, HEX[c >> 4])
             put_byte(out, HEX[c & 15])
@@ -112,14 +120,12 @@ cdef void put_text(Bytes *out, const uint8_t *p, Py_ssize_t n) noexcept nogil:
 
 @cython.final
 cdef class TarSplitLines:
-    """Lines of one tar. ``position`` is where in it the next byte given belongs.
-
-    ``header_times`` collects ``(atime, ctime)`` in seconds of the members whose GNU or star header has them, by how many
-    members came before.
-    """
+    """Lines of one tar. ``position`` is where in it the next byte given belongs."""
 
     cdef readonly int64_t position
-    cdef readonly dict header_times
+    cdef readonly bint tail_is_odd          # what is behind the end mark is no blocks of zeros; known once finished
+    cdef readonly bint padding_is_cut       # the archive ends inside the padding of the last member
+    cdef Bytes times                # Times
     cdef Bytes kept                 # since the last content
     cdef Bytes out
     cdef int64_t n_lines
@@ -129,14 +135,13 @@ cdef class TarSplitLines:
     cdef Bytes name                 # of that member, ready to write
     cdef int64_t content_size
     cdef bint in_content
-
-    def __cinit__(self):
-        self.header_times = {}
+    cdef bint in_tail               # behind the last member
 
     def __dealloc__(self):
         free(self.kept.p)
         free(self.out.p)
         free(self.name.p)
+        free(self.times.p)
 
     # Kernel. False: no memory
 
@@ -206,48 +211,80 @@ cdef class TarSplitLines:
         memcpy(self.kept.p + self.kept.n, p, n)
         self.kept.n += n
         while self.kept.n > MAX_HEADER_BYTES:
-            if not self.put_segment(SEGMENT_BYTES):
+            if not self.put_tail():
                 return False
         return True
 
-    cdef const EntryRow *advance(
-        self, const uint8_t **at, const uint8_t *end, const EntryRow *row, const EntryRow *last, const uint8_t *arena,
-        bint *memory_ends,
+    cdef bint put_tail(self) noexcept nogil:
+        """A line of bytes behind the last member: its padding and the end mark, then a MiB at a time."""
+        cdef Py_ssize_t n = SEGMENT_BYTES
+        if not self.in_tail:
+            n = <Py_ssize_t>(-self.content_size & (BLOCK_BYTES - 1)) + END_BYTES
+        if n > self.kept.n:
+            n = self.kept.n
+        if self.in_tail and (n % BLOCK_BYTES or not is_zero(self.kept.p, n)):
+            self.tail_is_odd = True
+        self.in_tail = True
+        return self.put_segment(n)
+
+    cdef bint advance(
+        self, const uint8_t *at, const uint8_t *end, const EntryRow *row, const EntryRow *last, const uint8_t *arena
     ) noexcept nogil:
-        """Takes bytes and rows up to the next row whose header has times, or all; the row that comes next."""
-        cdef Py_ssize_t step
+        """Takes bytes and the rows whose content begins in or just behind them."""
+        cdef int64_t step
         cdef bint fine = True
         while fine:
+            step = end - at
             if self.in_content:
-                step = end - at[0]
                 if step > self.content_left:
-                    step = <Py_ssize_t>self.content_left
+                    step = self.content_left
                 if step:
-                    self.crc = crc64(self.crc, at[0], step)
+                    self.crc = crc64(self.crc, at, <Py_ssize_t>step)
                 self.content_left -= step
-                self.position += step
-                at[0] += step
                 if self.content_left:
-                    break
+                    self.position += step
+                    return True
                 fine = self.end_member()
-            elif row < last and self.position >= row.data_offset:
-                fine = self.begin_member(row, arena)
+            elif row < last and self.position == row.data_offset:
+                fine = self.note_times() and self.begin_member(row, arena)
                 row += 1
-            elif at[0] < end:
-                step = end - at[0]
-                if row < last and step > row.data_offset - self.position:
-                    step = <Py_ssize_t>(row.data_offset - self.position)
-                fine = self.keep(at[0], step)
-                self.position += step
-                at[0] += step
-                if row < last and self.position == row.data_offset and has_times(&self.kept):
-                    break
+                continue
+            elif step == 0:
+                return True
             else:
-                break
-        memory_ends[0] = not fine
-        return row
+                if row < last and step > row.data_offset - self.position:
+                    step = row.data_offset - self.position
+                fine = self.keep(at, <Py_ssize_t>step)
+            self.position += step
+            at += step
+        return False
+
+    cdef bint note_times(self) noexcept nogil:
+        """Adds the times of the header before a content, if it has any."""
+        cdef Times times
+        if self.kept.n < BLOCK_BYTES:
+            return True
+        times.member = self.n_members
+        times_of(self.kept.p + self.kept.n - BLOCK_BYTES, &times.atime, &times.ctime)
+        if times.atime == 0 and times.ctime == 0:
+            return True
+        if not reserve(&self.times, sizeof(Times)):
+            return False
+        memcpy(self.times.p + self.times.n, &times, sizeof(Times))
+        self.times.n += sizeof(Times)
+        return True
 
     # Doors
+
+    @property
+    def header_times(self):
+        """``{member: (atime, ctime)}`` in seconds, of members whose GNU or star header has them."""
+        cdef const Times *times = <const Times *>self.times.p
+        cdef Py_ssize_t i
+        found = {}
+        for i in range(self.times.n // <Py_ssize_t>sizeof(Times)):
+            found[times[i].member] = (times[i].atime, times[i].ctime)
+        return found
 
     def feed(self, const uint8_t[::1] data not None, EntryTable entries not None, Py_ssize_t first, Py_ssize_t end):
         """The lines that the next bytes of the tar complete. ``entries[first:end]`` are the members whose content begins
@@ -257,28 +294,14 @@ cdef class TarSplitLines:
         """
         cdef const uint8_t *at = &data[0] if data.shape[0] else NULL
         cdef const uint8_t *stop = at + data.shape[0]
-        cdef const EntryRow *row
-        cdef const EntryRow *last
-        cdef bint memory_ends = False
+        cdef bint fine
         if not 0 <= first <= end <= entries.n_rows:
             raise ValueError(f"entries {first} to {end} of {entries.n_rows}")
         self.check(entries, first, end, data.shape[0])
-        row = entries.rows + first
-        last = entries.rows + end
-        while True:
-            with nogil:
-                row = self.advance(&at, stop, row, last, entries.arena, &memory_ends)
-            if memory_ends:
-                raise MemoryError
-            if row < last and not self.in_content and self.position == row.data_offset:
-                self.note_times()
-                with nogil:
-                    memory_ends = not self.begin_member(row, entries.arena)
-                if memory_ends:
-                    raise MemoryError
-                row += 1
-                continue
-            break
+        with nogil:
+            fine = self.advance(at, stop, entries.rows + first, entries.rows + end, entries.arena)
+        if not fine:
+            raise MemoryError
         return self.drain()
 
     cdef int check(self, EntryTable entries, Py_ssize_t first, Py_ssize_t end, Py_ssize_t n) except -1:
@@ -295,21 +318,14 @@ cdef class TarSplitLines:
             at = row.data_offset + row.stored_size
         return 0
 
-    cdef int note_times(self) except -1:
-        cdef int64_t atime = 0, ctime = 0
-        times_of(self.kept.p + self.kept.n - BLOCK_BYTES, &atime, &ctime)
-        if atime or ctime:
-            self.header_times[self.n_members] = (atime, ctime)
-        return 0
-
     def finish(self):
         """The last lines, now that there are no more bytes. ValueError inside a member's content."""
-        cdef Py_ssize_t n
         if self.in_content:
             raise ValueError(f"{self.content_left} bytes of a member are missing")
+        if not self.in_tail:
+            self.padding_is_cut = 0 < self.kept.n < (-self.content_size & (BLOCK_BYTES - 1))
         while self.kept.n:
-            n = SEGMENT_BYTES if self.kept.n > SEGMENT_BYTES else self.kept.n
-            if not self.put_segment(n):
+            if not self.put_tail():
                 raise MemoryError
         return self.drain()
 
@@ -319,12 +335,9 @@ cdef class TarSplitLines:
         return lines
 
 
-cdef bint has_times(const Bytes *kept) noexcept nogil:
-    cdef int64_t atime = 0, ctime = 0
-    if kept.n < BLOCK_BYTES:
-        return False
-    times_of(kept.p + kept.n - BLOCK_BYTES, &atime, &ctime)
-    return atime != 0 or ctime != 0
+cdef bint is_zero(const uint8_t *p, Py_ssize_t n) noexcept nogil:
+    # Every byte is like the one before it, and the first is zero.
+    return n == 0 or (p[0] == 0 and memcmp(p, p + 1, n - 1) == 0)
 
 
 cdef void times_of(const uint8_t *block, int64_t *atime, int64_t *ctime) noexcept nogil:
@@ -335,6 +348,7 @@ cdef void times_of(const uint8_t *block, int64_t *atime, int64_t *ctime) noexcep
     cdef int at = 345
     cdef int form = header_format(block)
     cdef int64_t value
+    atime[0] = ctime[0] = 0
     if form == FORMAT_STAR:
         at = 476
     elif form != FORMAT_GNU:

@@ -201,7 +201,7 @@ cdef inline const char *type_of(uint8_t typeflag) noexcept nogil:
 
 cdef inline bint is_xattr(const uint8_t *arena, const PaxRow *record) noexcept nogil:
     return (
-        record.key.len > XATTR_PREFIX_BYTES
+        record.key.len >= XATTR_PREFIX_BYTES
         and memcmp(arena + record.key.pos, XATTR_PREFIX, XATTR_PREFIX_BYTES) == 0
     )
 
@@ -325,7 +325,7 @@ cdef const char *put_row(
     put_number(out, b',"gid":', row.gid)
     if row.has_mtime and zstd:
         put_time(out, b',"modtime":', row.mtime_s, row.mtime_ns)
-    elif row.has_mtime and row.mtime_s != 0:    # Go looks at the whole seconds before it rounds
+    elif row.has_mtime:
         put_time(out, b',"modtime":', row.mtime_s + (row.mtime_ns >= 500_000_000), 0)
     if zstd:
         put_pax_time(out, b',"accesstime":', b"atime", 0 if times is NULL else times.atime, row, pax, arena)

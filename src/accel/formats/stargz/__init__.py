@@ -20,6 +20,12 @@ What is written of a layer, given the table of its entries and of its chunks::
     zstd_toc(entries, chunks, file_digests, tar_split.digest, header_times=…)
     zstd_end(data_end, toc, tar_split)                  -> bytes, containers_annotations(), stargz_annotations()
 
+What a stranger's blob says::
+
+    parse_footer(last bytes, blob size) -> Footer       where the TOC is
+    toc_json(footer, its bytes)                         -> JSON
+    parse_toc(json, data_end=footer.data_end)           -> Toc: entries, chunks, digests
+
 Nothing here reads or writes; blobs and registries are the caller's.
 """
 
@@ -36,6 +42,7 @@ from accel.formats.stargz.footer import MAX_FOOTER_BYTES, Extent, Footer, parse_
 from accel.formats.stargz.landmarks import LANDMARK_DATA_OFFSET, landmark_member, toc_member
 from accel.formats.stargz.names import CHUNK_BYTES, MAX_TOC_BYTES, Annotation
 from accel.formats.stargz.order import Order, layer_order
+from accel.formats.stargz.read import Toc, decompress_frame, external_toc_json, parse_toc, toc_json
 from accel.formats.stargz.refuse import Refusal, estargz_refusal, toc_size_refusal, zstd_refusal
 from accel.formats.stargz.tar_split import TarSplit, TarSplitWriter
 from accel.formats.stargz.toc import estargz_toc, zstd_toc
@@ -58,14 +65,19 @@ __all__ = [
     "Refusal",
     "TarSplit",
     "TarSplitWriter",
+    "Toc",
     "ZstdEnd",
+    "decompress_frame",
     "estargz_annotations",
     "estargz_end",
     "estargz_refusal",
     "estargz_toc",
+    "external_toc_json",
     "landmark_member",
     "layer_order",
     "parse_footer",
+    "parse_toc",
+    "toc_json",
     "toc_member",
     "toc_size_refusal",
     "zstd_end",

@@ -22,7 +22,7 @@ from accel.oci import MediaType, digest_of
 ESTARGZ_LAYER = MediaType.OCI_LAYER_GZIP
 ZSTD_LAYER = MediaType.OCI_LAYER_ZSTD
 
-TOC_LEVEL = 9
+TOC_LEVEL = 6
 
 
 def estargz_annotations(toc: bytes, uncomp_size: int) -> dict[str, str]:

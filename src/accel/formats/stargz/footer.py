@@ -71,6 +71,17 @@ class Footer:
     toc_comp_size: int
     toc_uncomp_size: int | None = None
     tar_split: Extent | None = None
+    footer_offset: int = 0
+
+    @property
+    def data_end(self) -> int:
+        """Where the files' data ends at the latest."""
+        if self.toc_offset < 0:
+            return self.footer_offset
+        if self.kind in ("gzip", "legacy"):
+            return self.toc_offset
+        first = min(self.toc_offset, self.tar_split.comp_offset if self.tar_split else self.toc_offset)
+        return first - FRAME_HEAD_BYTES
 
 
 def gzip_footer(toc_offset: int) -> bytes:
@@ -123,7 +134,7 @@ def parse_footer(tail: bytes, blob_size: int) -> Footer | None:
     if tail.endswith(_CONTAINERS_MAGIC) or tail.endswith(_ZSTD_MAGIC):
         return _parse_zstd(tail, blob_size)
     if tail.endswith(_EXTERNAL):
-        return Footer("external", -1, 0)
+        return Footer("external", -1, 0, footer_offset=blob_size - EXTERNAL_FOOTER_BYTES)
     if not tail.endswith(_GZIP_TAIL):
         return None
     kinds: tuple[tuple[FooterKind, int, bytes], ...] = (
@@ -144,7 +155,7 @@ def parse_footer(tail: bytes, blob_size: int) -> Footer | None:
             raise FormatError(
                 f"the footer says the TOC is at {toc_offset} of {blob_size} bytes", comp_offset=blob_size - n_bytes
             )
-        return Footer(kind, toc_offset, blob_size - n_bytes - toc_offset)
+        return Footer(kind, toc_offset, blob_size - n_bytes - toc_offset, footer_offset=blob_size - n_bytes)
     return None
 
 
@@ -161,7 +172,7 @@ def _parse_zstd(tail: bytes, blob_size: int) -> Footer:
         raise FormatError(f"the footer says the TOC is of type {numbers[3]}", comp_offset=at)
     tar_split = _extent("tar-split", numbers[4:], at) if is_containers and numbers[4] else None
     kind: FooterKind = "containers" if is_containers else "zstd"
-    return Footer(kind, toc.comp_offset, toc.comp_size, toc.uncomp_size, tar_split)
+    return Footer(kind, toc.comp_offset, toc.comp_size, toc.uncomp_size, tar_split, at)
 
 
 def _extent(what: str, numbers: tuple[int, ...], end: int) -> Extent:

@@ -12,6 +12,12 @@ type other than the usual seven    refused; contiguous is a     refused, contigu
                                    file, global headers do not
                                    count
 data claimed by a link or device   no matter                    refused: unclear how long the entry is
+name of something else than a      no matter                    refused: opened as it is
+directory that ends in a slash,
+any name with ..
+tar that ends inside padding, or   no matter                    refused (``TarSplit.refusal``)
+is followed by more than blocks
+of zeros
 owner above 32 bits                refused                      refused
 time outside the years 0 to 9999   refused                      refused
 text that is no UTF-8              refused: shown as U+FFFD     no matter: bytes in the TOC as they are
@@ -36,9 +42,17 @@ from dataclasses import dataclass
 
 from accel.formats.stargz.names import MAX_TOC_BYTES
 from accel.formats.stargz.order import GLOBAL_HEADER, HARD_LINK
+from accel.formats.stargz.tar_split import TarSplit
 from accel_core.entries import FLAG_GNU_SPARSE, FLAG_PAX_SPARSE, FLAG_SIZE_ON_NON_FILE, EntryTable
 from accel_core.entry import Entry
-from accel_core.path_survey import cleaned_names, not_utf8, typeflags
+from accel_core.path_survey import (
+    cleaned_names,
+    climbing,
+    files_with_slash,
+    not_utf8,
+    pax_times_out_of_range,
+    typeflags,
+)
 from accel_core.ztoc_survey import ODD_OWNER, ODD_TIME, clean_name, odd_rows
 
 _DIRECTORY = ord("5")
@@ -63,10 +77,13 @@ def estargz_refusal(entries: EntryTable, dropped: Collection[int] = ()) -> str:
     return _entries_refusal(entries, frozenset(dropped)).stargz or _tree_refusal(entries, frozenset(dropped)).stargz
 
 
-def zstd_refusal(entries: EntryTable) -> Refusal:
-    """Why each reader would not take a zstd layer that holds all ``entries``."""
+def zstd_refusal(entries: EntryTable, tar_split: TarSplit | None = None) -> Refusal:
+    """Why each reader would not take a zstd layer that holds all ``entries``; the tar-split knows of its end."""
     by_entry, by_tree = _entries_refusal(entries, frozenset()), _tree_refusal(entries, frozenset())
-    return Refusal(by_entry.stargz or by_tree.stargz, by_entry.containers or by_tree.containers)
+    containers = by_entry.containers or by_tree.containers
+    if tar_split is not None:
+        containers = containers or tar_split.refusal
+    return Refusal(by_entry.stargz or by_tree.stargz, containers)
 
 
 def toc_size_refusal(toc_bytes: int) -> str:
@@ -88,6 +105,8 @@ def _entries_refusal(entries: EntryTable, dropped: frozenset[int]) -> Refusal:
             containers = both or _wrong_type(entry, _CONTAINERS_TYPES)
         if not containers and entry.flags & FLAG_SIZE_ON_NON_FILE:
             containers = f"{_named(entry)} claims {entry.size} bytes of data, but its type has none"
+    if not containers:
+        containers = _wrong_for_containers(entries)
     if not stargz:
         for i in not_utf8(entries):
             if i not in dropped and entries[i].typeflag != "g":
@@ -103,6 +122,16 @@ def _wrong_for_both(entry: Entry, odd: int) -> str:
         return f"{_named(entry)} has owner {entry.uid}:{entry.gid}, which does not fit 32 bits"
     if odd & ODD_TIME and entry.typeflag != "g":
         return f"{_named(entry)} has a time outside the years 0 to 9999"
+    return ""
+
+
+def _wrong_for_containers(entries: EntryTable) -> str:
+    for i in files_with_slash(entries):
+        return f"{_named(entries[i])} is no directory, but its name ends in a slash"
+    for i in climbing(entries):
+        return f"{_named(entries[i])} has a .. in its path"
+    for i in pax_times_out_of_range(entries):
+        return f"{_named(entries[i])} has an access or change time outside the years 0 to 9999"
     return ""
 
 
@@ -124,7 +153,6 @@ def _tree_refusal(entries: EntryTable, dropped: frozenset[int]) -> Refusal:
             containers = containers or f"{_named(entries[i])}: its path is there twice"
         else:
             rows[name] = i
-    containers = containers or ""
     if containers:
         stargz = stargz or containers
     both = _wrong_parent(entries, rows, flags)

@@ -22,18 +22,23 @@ from accel.oci import digest_of
 from accel_core.entries import EntryTable
 from accel_core.tar_split_lines import TarSplitLines
 
-LEVEL = 6
+LEVEL = 1
+FIRST_S, LAST_S = -62167219200, 253402300799  # years 0 to 9999
 PIECE_BYTES = 1 << 20  # what the compressor is given at a time, so that its output does not depend on how lines come
 
 
 @dataclass(frozen=True, slots=True)
 class TarSplit:
-    """A finished tar-split. ``header_times``: access and change time by row, where GNU or star headers have them."""
+    """A finished tar-split. ``header_times``: access and change time, in seconds, by row, where GNU or star headers have them.
+
+    ``refusal``: why containers/storage would not accept the archive's end or such times, "" if it would.
+    """
 
     data: bytes = field(repr=False)
     uncomp_size: int
     digest: str  # of the compressed bytes
     header_times: Mapping[int, tuple[int, int]] = field(repr=False)
+    refusal: str = ""
 
 
 class TarSplitWriter:
@@ -62,7 +67,17 @@ class TarSplitWriter:
         self._out.append(self._compressor.compress(bytes(self._waiting)))
         self._out.append(self._compressor.flush())
         data = b"".join(self._out)
-        return TarSplit(data, self._uncomp_size, digest_of(data), dict(self._lines.header_times))
+        return TarSplit(data, self._uncomp_size, digest_of(data), self._lines.header_times, self._refusal())
+
+    def _refusal(self) -> str:
+        if self._lines.padding_is_cut:
+            return "the tar ends inside the padding of its last file"
+        if self._lines.tail_is_odd:
+            return "something other than blocks of zeros follows the end of the tar"
+        for times in self._lines.header_times.values():
+            if not all(FIRST_S <= seconds <= LAST_S for seconds in times):
+                return "an access or change time is outside the years 0 to 9999"
+        return ""
 
     def _take(self, lines: bytes) -> None:
         self._uncomp_size += len(lines)

@@ -33,14 +33,16 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 
 from accel.formats.stargz.chunks import ChunkTable
-from accel_core.entries import EntryTable
+from accel_core.entries import FLAG_GLOBAL, EntryTable
+from accel_core.path_survey import typeflags
 from accel_core.toc_json import write
 
 
 def estargz_toc(
     entries: EntryTable, chunks: ChunkTable, file_digests: Mapping[int, bytes], rows: Sequence[int] | None = None
 ) -> bytes:
-    """The TOC of an eStargz layer that holds ``rows`` of ``entries`` in this order (all of them by default).
+    """The TOC of an eStargz layer that holds ``rows`` of ``entries`` in this order (all of them by default, PAX global headers
+    left out).
 
     ``rows`` may hold ``toc_json.NO_PREFETCH`` or ``PREFETCH`` for the landmark. ``chunks`` are in the same order, for
     every file that is not empty; ``file_digests`` has the digest of each file of several chunks by its row. ValueError
@@ -78,7 +80,7 @@ def _write(
 ) -> bytes:
     return write(
         entries,
-        array("q", range(len(entries)) if rows is None else rows),
+        array("q", _all_rows(entries) if rows is None else rows),
         chunk_entry=chunks.entry,
         chunk_offset=chunks.chunk_offset,
         chunk_size=chunks.chunk_size,
@@ -90,3 +92,11 @@ def _write(
         header_times=header_times,
         tar_split_digest=tar_split_digest,
     )
+
+
+def _all_rows(entries: EntryTable) -> Iterable[int]:
+    """Rows of members; PAX global headers are none."""
+    if not entries.all_flags & FLAG_GLOBAL:
+        return range(len(entries))
+    flags = typeflags(entries)
+    return (i for i in range(len(entries)) if flags[i] != ord("g"))
