@@ -7,21 +7,34 @@ searched for anew there.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 
 from accel_core.crc32 cimport crc32
 from accel_core.deflate_block cimport (
     WRITE_SLACK, BitWriter, BlockCoder, Counts, SymbolTables, Token, align, coder_init, fill_tables, slot_of,
     write_block,
 )
+from accel_core.member_search cimport SEARCH_WINDOW, Found, Search, find
 from accel_core.status cimport LIMIT, NO_MEMORY, OK, Status
 
 cdef enum:
-    CAP_TOKENS = 1 << 15
-    STEP = 1 << 12              # symbols in a block, at least, but in a member's last one
+    CAP_TOKENS = 1 << 16
+    STEP_MAX = 1 << 13
+    STEP = 512              # symbols in a block, at least, but in a member's last one
     MEMBER_HEADER = 10
     MEMBER_TRAILER = 8
     MAX_DATA = 1 << 30
+
+    LOG_BITS = 10
+    LOG_UNIT = 12
+
+cdef extern from *:
+    int __builtin_clz(unsigned int) noexcept nogil
+
+cdef int PARAM[8]
+PARAM[:] = [16, 32, 4096, 3, 120, 3, 4096, 0]
+def param(i, v):
+    PARAM[i] = v
 
 cdef extern from *:
     """
@@ -31,6 +44,56 @@ cdef extern from *:
 
 cdef SymbolTables TABLES
 fill_tables(&TABLES)
+cdef uint16_t LOG2[1 << LOG_BITS]       # of 1 + i / 2^LOG_BITS, in units of 2^-LOG_UNIT
+
+
+cdef void fill_log2() noexcept nogil:
+    """By squaring, in integers: the same on every machine."""
+    cdef uint64_t x
+    cdef int i, _bit
+    cdef uint32_t log
+    for i in range(1 << LOG_BITS):
+        x = (<uint64_t>1 << 31) + (<uint64_t>i << (31 - LOG_BITS)) + (<uint64_t>1 << (30 - LOG_BITS))
+        log = 0
+        for _bit in range(LOG_UNIT):
+            x = (x * x) >> 31
+            log <<= 1
+            if x >> 32:
+                x >>= 1
+                log |= 1
+        LOG2[i] = <uint16_t>log
+
+
+fill_log2()
+
+
+cdef inline uint64_t weighted_log2(uint32_t n) noexcept nogil:
+    """n * log2(n), in units of 2^-LOG_UNIT bits; n > 0."""
+    cdef int top = 31 - __builtin_clz(n)
+    cdef uint32_t rest = n << (31 - top)
+    return n * <uint64_t>((top << LOG_UNIT) + LOG2[(rest >> (31 - LOG_BITS)) & ((1 << LOG_BITS) - 1)])
+
+
+cdef uint64_t estimate(const Counts *counts) noexcept nogil:
+    """What the symbols take in codes of their own, with the header: bits, in units of 2^-LOG_UNIT."""
+    cdef uint64_t bits = 0
+    cdef uint32_t total = 0, used = 0
+    cdef int i
+    for i in range(286):
+        if counts.lit[i]:
+            total += counts.lit[i]
+            used += 1
+            bits -= weighted_log2(counts.lit[i])
+    bits += weighted_log2(total)
+    total = 0
+    for i in range(30):
+        if counts.dist[i]:
+            total += counts.dist[i]
+            used += 1
+            bits -= weighted_log2(counts.dist[i])
+    if total:
+        bits += weighted_log2(total)
+    return bits + (<uint64_t>(used * PARAM[3] + PARAM[4]) << LOG_UNIT)
 
 
 cdef struct Encoder:
@@ -44,13 +107,20 @@ cdef struct Encoder:
     Py_ssize_t start, end
     Py_ssize_t pos              # of the first byte that no token covers
     Py_ssize_t block            # of the first byte of the block
-    # The block
-    Py_ssize_t n_tokens
-    uint32_t n_symbols
+    # The block, and the step behind it that may become part of it
+    Py_ssize_t block_end
+    Py_ssize_t n_block          # tokens of the block
+    Py_ssize_t n_tokens         # of both
+    uint32_t block_symbols
+    uint32_t n_symbols          # of the step
+    uint64_t block_estimate
+    Counts block_counts
     Counts counts
-    Token tokens[CAP_TOKENS]
+    Counts sum
+    Token tokens[CAP_TOKENS + 2 * STEP_MAX]
     BlockCoder coder
     BitWriter bits
+    Search search
 
 
 cdef inline bint is_true(const uint8_t *data, Py_ssize_t pos, Py_ssize_t length, Py_ssize_t distance) noexcept nogil:
@@ -61,12 +131,50 @@ cdef inline bint is_true(const uint8_t *data, Py_ssize_t pos, Py_ssize_t length,
     return True
 
 
-cdef Status end_block(Encoder *e, Py_ssize_t pos, bint final) noexcept nogil:
-    if not write_block(&e.coder, &TABLES, &e.bits, e.data + e.block, pos - e.block, e.tokens, e.n_tokens, &e.counts,
-                       final):
+cdef Status write_out(Encoder *e, bint final) noexcept nogil:
+    """Write the block."""
+    cdef Py_ssize_t left = e.n_tokens - e.n_block
+    if not write_block(&e.coder, &TABLES, &e.bits, e.data + e.block, e.block_end - e.block, e.tokens, e.n_block,
+                       &e.block_counts, final):
         return LIMIT
-    e.block = pos
-    e.n_tokens = 0
+    memmove(e.tokens, e.tokens + e.n_block, left * sizeof(Token))
+    e.block = e.block_end
+    e.n_tokens = left
+    e.n_block = 0
+    return OK
+
+
+cdef Status end_step(Encoder *e) noexcept nogil:
+    """Join the step to the block, or let it begin one."""
+    cdef uint64_t alone, together
+    cdef Status status
+    cdef int i
+    if e.n_block:
+        for i in range(288):
+            e.sum.lit[i] = e.block_counts.lit[i] + e.counts.lit[i]
+        for i in range(32):
+            e.sum.dist[i] = e.block_counts.dist[i] + e.counts.dist[i]
+        alone = estimate(&e.counts)
+        together = estimate(&e.sum)
+        if together <= e.block_estimate + alone and e.n_tokens < CAP_TOKENS and e.block_symbols + e.n_symbols < 200000:
+            e.block_counts = e.sum
+            e.block_estimate = together
+            e.n_block = e.n_tokens
+            e.block_end = e.pos
+            e.block_symbols += e.n_symbols
+            e.n_symbols = 0
+            memset(&e.counts, 0, sizeof(Counts))
+            return OK
+        status = write_out(e, False)
+        if status != OK:
+            return status
+    else:
+        alone = estimate(&e.counts)
+    e.block_counts = e.counts
+    e.block_estimate = alone
+    e.n_block = e.n_tokens
+    e.block_symbols = e.n_symbols
+    e.block_end = e.pos
     e.n_symbols = 0
     memset(&e.counts, 0, sizeof(Counts))
     return OK
@@ -78,8 +186,8 @@ cdef Status add(Encoder *e, Py_ssize_t pos, uint32_t length, uint32_t distance) 
     cdef Status status
     while True:
         n = pos - e.pos
-        if n > STEP - e.n_symbols:
-            n = STEP - e.n_symbols
+        if n > PARAM[6] - e.n_symbols:
+            n = PARAM[6] - e.n_symbols
         for i in range(e.pos, e.pos + n):
             e.counts.lit[e.data[i]] += 1
         e.pos += n
@@ -88,7 +196,7 @@ cdef Status add(Encoder *e, Py_ssize_t pos, uint32_t length, uint32_t distance) 
         e.tokens[e.n_tokens].length = 0
         e.n_tokens += 1
         if e.pos < pos:
-            status = end_block(e, e.pos, False)
+            status = end_step(e)
             if status != OK:
                 return status
             continue
@@ -99,9 +207,35 @@ cdef Status add(Encoder *e, Py_ssize_t pos, uint32_t length, uint32_t distance) 
             e.counts.dist[slot_of(&TABLES, distance)] += 1
             e.pos += length
             e.n_symbols += 1
-        if e.n_symbols >= STEP and e.pos < e.end:
-            return end_block(e, e.pos, False)
+        if e.n_symbols >= PARAM[6] and e.pos < e.end:
+            return end_step(e)
         return OK
+
+
+cdef Status search_again(Encoder *e, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    """Cover [start, stop) anew, as far as matches are found; the last one may reach further."""
+    cdef Found found, later
+    cdef Status status
+    if stop > e.start + SEARCH_WINDOW:
+        stop = e.start + SEARCH_WINDOW
+    while start < stop:
+        found = find(&e.search, e.data, <uint32_t>e.start, <uint32_t>e.end, <uint32_t>start)
+        if found.length == 0:
+            start += 1
+            continue
+        if PARAM[1] and found.length < PARAM[1] and start + 1 < stop:
+            later = find(&e.search, e.data, <uint32_t>e.start, <uint32_t>e.end, <uint32_t>start + 1)
+            if later.length > found.length + (1 if later.distance > found.distance * 4 else 0):
+                start += 1
+                continue
+        if found.length == 4 and found.distance > PARAM[2]:
+            start += 1
+            continue
+        status = add(e, start, found.length, found.distance)
+        if status != OK:
+            return status
+        start += found.length
+    return OK
 
 
 cdef Status encode_member(Encoder *e) noexcept nogil:
@@ -115,6 +249,7 @@ cdef Status encode_member(Encoder *e) noexcept nogil:
     memcpy(e.bits.out, member_header, MEMBER_HEADER)
     e.bits.out += MEMBER_HEADER
     e.pos = e.block = e.start
+    e.search.added = <uint32_t>e.start
     while e.at < e.n_matches:
         record = e.matches[e.at]
         start = <int32_t>(<uint32_t>record - e.origin)
@@ -124,6 +259,11 @@ cdef Status encode_member(Encoder *e) noexcept nogil:
             break
         end = rec_end if rec_end < e.end else e.end
         start = start if start > e.pos else e.pos
+        if start < e.start + <Py_ssize_t>distance and end - start >= PARAM[5]:
+            status = search_again(e, start, end)
+            if status != OK:
+                return status
+            start = start if start > e.pos else e.pos
         if (3 <= end - start <= 258 and 1 <= distance <= 32768 and start - <Py_ssize_t>distance >= e.start
                 and is_true(e.data, start, end - start, distance)):
             status = add(e, start, <uint32_t>(end - start), distance)
@@ -135,7 +275,10 @@ cdef Status encode_member(Encoder *e) noexcept nogil:
     status = add(e, e.end, 0, 0)
     if status != OK:
         return status
-    status = end_block(e, e.end, True)
+    status = end_step(e)
+    if status != OK:
+        return status
+    status = write_out(e, True)
     if status != OK:
         return status
     align(&e.bits)
@@ -191,6 +334,7 @@ def encode_members(data, starts, ends=None, *, matches, int64_t origin=0):
                 raise ValueError("bad members")
         memset(e, 0, sizeof(Encoder))
         coder_init(&e.coder)
+        e.search.depth = PARAM[0]
         e.data = &view[0] if n_data else NULL
         e.n_data = n_data
         e.matches = <const uint64_t *>&records[0] if records.shape[0] >= 8 else NULL
