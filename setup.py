@@ -22,7 +22,10 @@ KERNELS: dict[str, list[str]] = {
     "tar_batches": [],
     "crc32": [],
     "inflate_plain": [],
+    "tokens_plain": [],
     "gzip_stream": [],
+    "gzip_tokens": [],
+    "member_encode": [],
     "find_joint": ["-O3"],
     "window_use": ["-O3"],
     "gzip_layer": [],
@@ -50,6 +53,7 @@ KERNELS: dict[str, list[str]] = {
 # without them (or where the compiler does not know them) the plain kernels run.
 X86_64 = {
     "inflate_bmi2": ["-mbmi", "-mbmi2", "-mtune=icelake-server"],
+    "tokens_bmi2": ["-mbmi", "-mbmi2", "-mtune=icelake-server"],
     "crc32_pclmul": ["-msse4.1", "-mpclmul"],
     "crc64_pclmul": ["-msse4.1", "-mpclmul"],
     "crc32_vpclmul": ["-msse4.1", "-mpclmul", "-mavx512f", "-mvpclmulqdq"],

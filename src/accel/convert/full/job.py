@@ -156,7 +156,13 @@ def kept(
     job: LayerJob, formats: tuple[str, ...], state: str, reason: str, *, with_index: bool = False
 ) -> Converted:
     """A layer that stays as it is in all formats."""
-    layer = job.descriptor
-    outputs = tuple(OutputReport(format, "kept", layer.digest, layer.size, (), reason) for format in formats)
-    index = (job.report(state, reason), None) if with_index else None
-    return Converted(job.report(state, reason, outputs=outputs), {}, index)
+    row = job.report(state, reason)
+    return Converted(with_outputs(row, formats), {}, (row, None) if with_index else None)
+
+
+def with_outputs(row: LayerReport, formats: tuple[str, ...]) -> LayerReport:
+    """The row of a layer that stays as it is."""
+    outputs = tuple(
+        OutputReport(format, "kept", row.digest, row.comp_size, (), row.reason) for format in formats
+    )
+    return replace(row, outputs=outputs)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from accel.convert.earlier import tagged_index
 from accel.convert.full.earlier import Found, find_converted
 from accel.convert.full.image import Layers, NewImage, new_image, new_index
-from accel.convert.full.job import Converted, IndexRow, LayerConverter, Outcome
+from accel.convert.full.job import Converted, IndexRow, LayerConverter, Outcome, with_outputs
 from accel.convert.full.layer import Workers
 from accel.convert.full.names import fingerprint
 from accel.convert.full.publish import FullPublisher, Result
@@ -67,7 +67,8 @@ class FullConversion:
         finally:
             for made in self._made:
                 made.discard()
-        rows = {digest: one.row for digest, one in converted.items()} | {row.digest: row for row in plan.decided}
+        rows = {row.digest: with_outputs(row, self._formats) for row in plan.decided}
+        rows |= {digest: one.row for digest, one in converted.items()}
         layers = tuple(rows[digest] for digest in plan.order)
         report = ConvertReport(
             source=str(self._source),

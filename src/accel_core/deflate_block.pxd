@@ -1,0 +1,355 @@
+"""Deflate blocks (RFC 1951 §3.2) from literals and matches: the cheapest of the three kinds, to the bit.
+
+What a block takes is known exactly before a byte of it is written, so room is checked once a block.
+"""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from accel_core.huffman cimport Huffman, code_lengths, codewords
+
+cdef extern from *:
+    """
+    #define ACCEL_N_LIT 288
+    #define ACCEL_N_DIST 32
+    #define ACCEL_N_PRE 19
+    /* After a flush at most 7 bits are left; four literals, or a length with its extra bits and a distance with its. */
+    #define ACCEL_LIT_MAX 14
+    _Static_assert(7 + 4 * ACCEL_LIT_MAX <= 63, "four literals must fit the bit buffer");
+    _Static_assert(7 + ACCEL_LIT_MAX + 5 + 15 + 13 <= 63, "a match must fit the bit buffer");
+
+    static const uint8_t accel_w_pre_order[ACCEL_N_PRE] =
+        {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
+    static const uint16_t accel_w_len_base[29] = {3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31,
+        35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258};
+    static const uint8_t accel_w_len_extra[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2,
+        3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
+    static const uint16_t accel_w_dist_base[30] = {1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193,
+        257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577};
+    static const uint8_t accel_w_dist_extra[30] = {0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6,
+        7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13};
+    """
+    enum:
+        N_LIT "ACCEL_N_LIT"
+        N_DIST "ACCEL_N_DIST"
+        N_PRE "ACCEL_N_PRE"
+        LIT_MAX "ACCEL_LIT_MAX"
+    const uint8_t *pre_order "accel_w_pre_order"
+    const uint16_t *len_base "accel_w_len_base"
+    const uint8_t *len_extra "accel_w_len_extra"
+    const uint16_t *dist_base "accel_w_dist_base"
+    const uint8_t *dist_extra "accel_w_dist_extra"
+
+cdef enum:
+    END_OF_BLOCK = 256
+    DIST_MAX = 15
+    PRE_MAX = 7
+    MAX_STORED = 65535
+    WRITE_SLACK = 16        # the bit buffer is written 8 bytes at a time
+
+
+cdef struct Token:              # literals, and the match behind them
+    uint32_t n_lits
+    uint16_t length             # 0: no match
+    uint16_t distance
+
+
+cdef struct Counts:             # how often each symbol occurs
+    uint32_t lit[N_LIT]
+    uint32_t dist[N_DIST]
+
+
+cdef struct SymbolTables:       # constant: symbols of lengths and distances
+    uint8_t len_slot[259]       # less 257
+    uint8_t dist_slot[512]      # by distance - 1 below 256, by (distance - 1) >> 7 from 256 on
+
+
+cdef struct BitWriter:
+    uint64_t buf
+    uint32_t n                  # bits in buf; at most 7 after a flush
+    uint8_t *out
+    uint8_t *end                # of the room
+
+
+cdef struct BlockCoder:
+    Huffman work
+    uint8_t lens[N_LIT + N_DIST]        # of both codes, as the header has them one behind the other
+    uint8_t dist_lens[N_DIST]
+    uint8_t fixed_lens[N_LIT]
+    uint32_t lit[N_LIT]
+    uint32_t dist[N_DIST]
+    uint32_t match_len[259]             # codeword and extra bits, by length
+    # The code lengths, run-length coded: symbol | extra bits << 8.
+    uint16_t runs[N_LIT + N_DIST]
+    int n_runs
+    int n_lit, n_dist, n_pre
+    uint32_t pre_freqs[N_PRE]
+    uint8_t pre_lens[N_PRE]
+    uint32_t pre[N_PRE]
+
+
+cdef inline void fill_tables(SymbolTables *t) noexcept nogil:
+    cdef int slot, i
+    for slot in range(29):
+        for i in range(len_base[slot], len_base[slot + 1] if slot < 28 else 259):
+            t.len_slot[i] = <uint8_t>slot
+    t.len_slot[0] = t.len_slot[1] = t.len_slot[2] = 0
+    slot = 0
+    for i in range(1, 257):
+        while slot < 29 and dist_base[slot + 1] <= i:
+            slot += 1
+        t.dist_slot[i - 1] = <uint8_t>slot
+    for i in range(256):
+        while slot < 29 and dist_base[slot + 1] <= (i << 7) + 1:
+            slot += 1
+        t.dist_slot[256 + i] = <uint8_t>slot if i >= 2 else t.dist_slot[255]
+
+
+cdef inline uint32_t slot_of(const SymbolTables *t, uint32_t distance) noexcept nogil:
+    """Distance symbol (1 <= distance <= 32768)."""
+    distance -= 1
+    return t.dist_slot[distance if distance < 256 else 256 + (distance >> 7)]
+
+
+cdef inline void coder_init(BlockCoder *c) noexcept nogil:
+    """The lengths of the fixed code (§3.2.6)."""
+    memset(c.fixed_lens, 8, 144)
+    memset(c.fixed_lens + 144, 9, 112)
+    memset(c.fixed_lens + 256, 7, 24)
+    memset(c.fixed_lens + 280, 8, 8)
+
+
+# --- bits --------------------------------------------------------------------------------------------------------
+
+cdef inline void put(BitWriter *w, uint64_t bits, uint32_t n) noexcept nogil:
+    w.buf |= bits << w.n
+    w.n += n
+
+
+cdef inline void flush_bits(BitWriter *w) noexcept nogil:
+    """Write whole bytes; up to 8 bytes are touched."""
+    memcpy(w.out, &w.buf, 8)
+    w.out += w.n >> 3
+    w.buf >>= w.n & 56
+    w.n &= 7
+
+
+cdef inline void align(BitWriter *w) noexcept nogil:
+    """Zero bits up to the next byte."""
+    w.n = (w.n + 7) & ~<uint32_t>7
+    flush_bits(w)
+
+
+# --- the header of a dynamic block -------------------------------------------------------------------------------
+
+cdef inline void add_run(BlockCoder *c, uint32_t sym, uint32_t extra) noexcept nogil:
+    c.runs[c.n_runs] = <uint16_t>(sym | (extra << 8))
+    c.n_runs += 1
+    c.pre_freqs[sym] += 1
+
+
+cdef inline void find_runs(BlockCoder *c, int n) noexcept nogil:
+    """Run-length code the first ``n`` of ``lens`` (§3.2.7)."""
+    cdef int i = 0, left
+    cdef uint8_t length
+    c.n_runs = 0
+    memset(c.pre_freqs, 0, sizeof(c.pre_freqs))
+    while i < n:
+        length = c.lens[i]
+        left = 1
+        while i + left < n and c.lens[i + left] == length:
+            left += 1
+        i += left
+        if length:
+            add_run(c, length, 0)
+            left -= 1
+            while left >= 3:
+                add_run(c, 16, (left if left < 6 else 6) - 3)
+                left -= left if left < 6 else 6
+        else:
+            while left >= 11:
+                add_run(c, 18, (left if left < 138 else 138) - 11)
+                left -= left if left < 138 else 138
+            if left >= 3:
+                add_run(c, 17, left - 3)
+                left = 0
+        while left:
+            add_run(c, length, 0)
+            left -= 1
+
+
+cdef inline uint64_t make_codes(BlockCoder *c, const Counts *counts) noexcept nogil:
+    """Codes for a dynamic block; what its header takes, in bits."""
+    cdef int i
+    cdef uint64_t bits
+    code_lengths(&c.work, counts.lit, N_LIT, LIT_MAX, c.lens)
+    code_lengths(&c.work, counts.dist, N_DIST, DIST_MAX, c.dist_lens)
+    c.n_lit = 286
+    while c.lens[c.n_lit - 1] == 0:     # the end of the block always has a codeword
+        c.n_lit -= 1
+    c.n_dist = 30
+    while c.dist_lens[c.n_dist - 1] == 0:
+        c.n_dist -= 1
+    codewords(c.lens, N_LIT, c.lit)
+    codewords(c.dist_lens, N_DIST, c.dist)
+    memcpy(c.lens + c.n_lit, c.dist_lens, c.n_dist)
+    find_runs(c, c.n_lit + c.n_dist)
+    code_lengths(&c.work, c.pre_freqs, N_PRE, PRE_MAX, c.pre_lens)
+    codewords(c.pre_lens, N_PRE, c.pre)
+    c.n_pre = N_PRE
+    while c.pre_lens[pre_order[c.n_pre - 1]] == 0:      # two symbols have codewords, of which one is in the first 4 or later
+        c.n_pre -= 1
+    if c.n_pre < 4:
+        c.n_pre = 4
+    bits = 5 + 5 + 4 + 3 * c.n_pre + 2 * c.pre_freqs[16] + 3 * c.pre_freqs[17] + 7 * c.pre_freqs[18]
+    for i in range(N_PRE):
+        bits += c.pre_freqs[i] * c.pre_lens[i]
+    return bits
+
+
+cdef inline void write_codes(BlockCoder *c, BitWriter *w) noexcept nogil:
+    cdef int i
+    cdef uint32_t sym, code
+    put(w, c.n_lit - 257, 5)
+    put(w, c.n_dist - 1, 5)
+    put(w, c.n_pre - 4, 4)
+    for i in range(c.n_pre):
+        flush_bits(w)
+        put(w, c.pre_lens[pre_order[i]], 3)
+    for i in range(c.n_runs):
+        flush_bits(w)
+        sym = c.runs[i] & 0xFF
+        code = c.pre[sym]
+        put(w, code >> 8, code & 0xFF)
+        if sym >= 16:
+            put(w, c.runs[i] >> 8, 2 if sym == 16 else 3 if sym == 17 else 7)
+    flush_bits(w)
+
+
+# --- the three kinds ---------------------------------------------------------------------------------------------
+
+cdef inline uint64_t symbol_bits(const Counts *counts, const uint32_t *lit, const uint32_t *dist) noexcept nogil:
+    """What the symbols take in a code, without extra bits."""
+    cdef uint64_t bits = 0
+    cdef int i
+    for i in range(N_LIT):
+        bits += counts.lit[i] * <uint64_t>(lit[i] & 0xFF)
+    for i in range(N_DIST):
+        bits += counts.dist[i] * <uint64_t>(dist[i] & 0xFF)
+    return bits
+
+
+cdef inline uint64_t fixed_bits(BlockCoder *c, const Counts *counts) noexcept nogil:
+    """``symbol_bits`` in the fixed code."""
+    cdef uint64_t bits = 0
+    cdef int i
+    for i in range(N_LIT):
+        bits += counts.lit[i] * <uint64_t>c.fixed_lens[i]
+    for i in range(N_DIST):
+        bits += counts.dist[i] * <uint64_t>5
+    return bits
+
+
+cdef inline uint64_t extra_bits(const Counts *counts) noexcept nogil:
+    cdef uint64_t bits = 0
+    cdef int i
+    for i in range(29):
+        bits += counts.lit[257 + i] * <uint64_t>len_extra[i]
+    for i in range(30):
+        bits += counts.dist[i] * <uint64_t>dist_extra[i]
+    return bits
+
+
+cdef inline uint64_t stored_bits(uint32_t n_pending, size_t n_bytes) noexcept nogil:
+    """Stored blocks for ``n_bytes``, with ``n_pending`` bits written of the byte they begin in."""
+    cdef size_t n_blocks = (n_bytes + MAX_STORED - 1) // MAX_STORED if n_bytes else 1
+    cdef uint32_t first = ((n_pending + 3 + 7) & ~<uint32_t>7) - n_pending
+    return first + 32 + (n_blocks - 1) * 40 + <uint64_t>n_bytes * 8
+
+
+cdef inline void write_stored(BitWriter *w, const uint8_t *data, size_t n_bytes, bint final) noexcept nogil:
+    cdef size_t n
+    while True:
+        n = n_bytes if n_bytes < MAX_STORED else MAX_STORED
+        n_bytes -= n
+        put(w, 1 if final and n_bytes == 0 else 0, 3)
+        align(w)
+        put(w, n | ((n ^ 0xFFFF) << 16), 32)
+        flush_bits(w)
+        memcpy(w.out, data, n)
+        w.out += n
+        data += n
+        if n_bytes == 0:
+            return
+
+
+cdef inline void write_symbols(
+    BlockCoder *c, const SymbolTables *t, BitWriter *w, const uint8_t *p, const Token *tokens, Py_ssize_t n_tokens
+) noexcept nogil:
+    """The tokens and the end of the block; ``p`` is where the first literal is."""
+    cdef const Token *token = tokens
+    cdef const Token *tokens_end = tokens + n_tokens
+    cdef BitWriter b = w[0]
+    cdef uint32_t n_lits, code, slot
+    cdef int i
+    for i in range(3, 259):
+        slot = t.len_slot[i]
+        code = c.lit[257 + slot]
+        c.match_len[i] = ((code >> 8 | (<uint32_t>(i - len_base[slot]) << (code & 0xFF))) << 8) | (
+            (code & 0xFF) + len_extra[slot])
+    while token < tokens_end:
+        n_lits = token.n_lits
+        while n_lits >= 4:
+            put(&b, c.lit[p[0]] >> 8, c.lit[p[0]] & 0xFF)
+            put(&b, c.lit[p[1]] >> 8, c.lit[p[1]] & 0xFF)
+            put(&b, c.lit[p[2]] >> 8, c.lit[p[2]] & 0xFF)
+            put(&b, c.lit[p[3]] >> 8, c.lit[p[3]] & 0xFF)
+            flush_bits(&b)
+            p += 4
+            n_lits -= 4
+        while n_lits:
+            put(&b, c.lit[p[0]] >> 8, c.lit[p[0]] & 0xFF)
+            p += 1
+            n_lits -= 1
+        flush_bits(&b)
+        if token.length:
+            code = c.match_len[token.length]
+            put(&b, code >> 8, code & 0xFF)
+            slot = slot_of(t, token.distance)
+            code = c.dist[slot]
+            put(&b, code >> 8, code & 0xFF)
+            put(&b, token.distance - dist_base[slot], dist_extra[slot])
+            flush_bits(&b)
+            p += token.length
+        token += 1
+    put(&b, c.lit[END_OF_BLOCK] >> 8, c.lit[END_OF_BLOCK] & 0xFF)
+    flush_bits(&b)
+    w[0] = b
+
+
+cdef inline bint write_block(
+    BlockCoder *c, const SymbolTables *t, BitWriter *w, const uint8_t *data, size_t n_bytes, const Token *tokens,
+    Py_ssize_t n_tokens, Counts *counts, bint final,
+) noexcept nogil:
+    """The ``n_bytes`` at ``data``, as the tokens and their counts say, in the cheapest way. False: no room."""
+    cdef uint64_t bits, fixed, stored = stored_bits(w.n, n_bytes)
+    counts.lit[END_OF_BLOCK] = 1
+    bits = 3 + make_codes(c, counts) + symbol_bits(counts, c.lit, c.dist)
+    fixed = 3 + fixed_bits(c, counts)
+    bits = fixed if fixed <= bits else bits
+    bits += extra_bits(counts)
+    if ((bits if bits < stored else stored) + 7) // 8 + WRITE_SLACK > <uint64_t>(w.end - w.out):
+        return False
+    if stored <= bits:
+        write_stored(w, data, n_bytes, final)
+        return True
+    if fixed + extra_bits(counts) == bits:
+        put(w, final | (1 << 1), 3)
+        codewords(c.fixed_lens, N_LIT, c.lit)
+        memset(c.dist_lens, 5, N_DIST)
+        codewords(c.dist_lens, N_DIST, c.dist)
+    else:
+        put(w, final | (2 << 1), 3)
+        write_codes(c, w)
+    write_symbols(c, t, w, data, tokens, n_tokens)
+    return True
