@@ -145,11 +145,9 @@ cdef void put_digest(Out *out, const char *key, const uint8_t *digest) noexcept 
 
 
 cdef void put_time(Out *out, const char *key, int64_t seconds, int32_t ns) noexcept nogil:
-    """A key and a time, unless it is the epoch or its year has not four digits."""
+    """A key and a time, unless its year has not four digits."""
     cdef uint8_t[RFC3339_MAX] text
-    cdef int n = 0
-    if seconds != 0 or ns != 0:
-        n = rfc3339_format(seconds, ns, text)
+    cdef int n = rfc3339_format(seconds, ns, text)
     if n:
         put(out, key)
         put_byte(out, c'"')
@@ -234,7 +232,7 @@ cdef void put_pax_time(
     Out *out, const char *key, const char *record, int64_t header_s, const EntryRow *row, const PaxRow *pax,
     const uint8_t *arena,
 ) noexcept nogil:
-    """The time that the PAX record of this name gives, or else the header."""
+    """The time that the PAX record of this name gives, or else the header; nothing for the epoch."""
     cdef Py_ssize_t i
     cdef Text text
     cdef int64_t seconds = header_s
@@ -244,7 +242,8 @@ cdef void put_pax_time(
             text.p, text.n = arena + pax[i].value.pos, pax[i].value.len
             if not parse_pax_time(text, &seconds, &ns):     # the scan refused such an archive
                 seconds, ns = header_s, 0
-    put_time(out, key, seconds, ns)
+    if seconds != 0 or ns != 0:
+        put_time(out, key, seconds, ns)
 
 
 cdef const char *take_chunks(
@@ -323,6 +322,7 @@ cdef const char *put_row(
     put_number(out, b',"mode":', row.mode)
     put_number(out, b',"uid":', row.uid)
     put_number(out, b',"gid":', row.gid)
+    # The epoch too, which the reference leaves out: without a time its own readers show year 1.
     if row.has_mtime and zstd:
         put_time(out, b',"modtime":', row.mtime_s, row.mtime_ns)
     elif row.has_mtime:

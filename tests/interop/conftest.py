@@ -13,7 +13,10 @@ from support.storage_interop import Storage
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "interop: runs someone else's code over our files (needs Go)")
+    config.addinivalue_line(
+        "markers",
+        "interop: runs other people's code over our artifacts (needs Go; root, containerd and podman for some)",
+    )
 
 
 @pytest.fixture(scope="session")

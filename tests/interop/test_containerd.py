@@ -14,7 +14,7 @@ from support.images import Built, image
 from support.layer_views import compare, directory_view, tarfile_view
 from support.registry_docker import DockerRegistry, pushed
 from support.runnable import BIG_DIGEST, DIGESTS, SHELL, big_digest, digests, printed, runnable_layers
-from support.stargz_interop import mounted_view, overlay_view
+from support.stargz_interop import in_whole_seconds, overlay_view
 from support.trees import tree
 
 pytestmark = [pytest.mark.interop, pytest.mark.registry]
@@ -94,12 +94,15 @@ def test_what_the_snapshotter_mounts_is_what_tarfile_says(
     tmp_path: Path, registry: DockerRegistry, lazy: Containerd, kind: str
 ) -> None:
     tar = tree(9, twice=False)
+    truth = tarfile_view(tar)
     made = (
-        full_image([tar], tmp_path).estargz if kind == "estargz" else one_format([tar], tmp_path, containerd_only=True)
+        full_image([tar], tmp_path).estargz
+        if kind == "estargz"
+        else one_format([tar], tmp_path, containerd_only=True)
     )
     lazy.pull(pushed(registry, made, f"mounted-{kind}:v1"), "stargz")
     (mount,) = lazy.lazy_mounts()
-    wanted = overlay_view(mounted_view(tarfile_view(tar), whole_seconds=kind == "estargz"))
+    wanted = overlay_view(in_whole_seconds(truth) if kind == "estargz" else truth)
     assert compare(directory_view(mount), wanted) == []
 
 

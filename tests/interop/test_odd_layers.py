@@ -1,4 +1,4 @@
-"""Odd layers: what we say of them is what the real readers find. A layer that one would refuse is a plain one for it."""
+"""Odd layers: what we say of them is what the real readers find. What one would refuse is a plain layer."""
 
 from pathlib import Path
 

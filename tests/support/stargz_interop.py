@@ -64,22 +64,16 @@ def _zstd(zstd: bool) -> list[str]:
     return ["--zstd"] if zstd else []
 
 
-def mounted_view(
-    truth: dict[bytes, dict[str, Any]], *, whole_seconds: bool = True
-) -> dict[bytes, dict[str, Any]]:
-    """What the snapshotter makes of that view of ``tarfile``: eStargz has no fractions of seconds, and no 1970."""
-    view = {}
-    for path, row in truth.items():
-        time = row.get("mtime")
-        if time is not None:
-            time = math.floor(time + 0.5) if whole_seconds else time
-            row = row | {"mtime": time or NO_TIME_S}
-        view[path] = row
-    return view
+def in_whole_seconds(truth: dict[bytes, dict[str, Any]], epoch: float = 0) -> dict[bytes, dict[str, Any]]:
+    """That view of ``tarfile`` as eStargz has it, with another time for the ``epoch`` if its writer leaves it out."""
+    return {
+        path: row | {"mtime": math.floor(row["mtime"] + 0.5) or epoch} if "mtime" in row else row
+        for path, row in truth.items()
+    }
 
 
 def overlay_view(truth: dict[bytes, dict[str, Any]]) -> dict[bytes, dict[str, Any]]:
-    """The same with whiteouts as overlayfs wants them: devices 0/0 and directories that say they are opaque."""
+    """A view with whiteouts as overlayfs wants them: devices 0/0 and directories that say they are opaque."""
     view = dict(truth)
     for path in truth:
         folder, slash, name = path.rpartition(b"/")
