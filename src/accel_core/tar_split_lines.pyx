@@ -1,8 +1,8 @@
 """A tar stream to the lines of a tar-split, in pieces of any size (what they say: ``accel.formats.stargz.tar_split``).
 
-Between two contents everything is kept until the next member is known, so that its headers and the padding before them
-become one line; what is too long for that lies behind the archive. The lines are those of tar-split's own packer, byte for
-byte (but for U+2028 and U+2029 in names, which Go escapes).
+Between two contents everything is kept until the next member is known, so that its headers and the padding before
+them become one line; what is too long for that lies behind the archive. The lines are those of tar-split's own packer,
+byte for byte (but for U+2028 and U+2029 in names, which Go escapes).
 """
 
 cimport cython
@@ -287,8 +287,10 @@ cdef class TarSplitLines:
         return found
 
     def feed(self, const uint8_t[::1] data not None, EntryTable entries not None, Py_ssize_t first, Py_ssize_t end):
-        """The lines that the next bytes of the tar complete. ``entries[first:end]`` are the members whose content begins
-        in or just behind them, none before them; nobody may add to ``entries`` meanwhile.
+        """The lines that the next bytes of the tar complete.
+
+        ``entries[first:end]`` are the members whose content begins in or just behind these bytes and that were not
+        given before; nobody may add to ``entries`` meanwhile.
 
         ValueError for a member whose content does not begin there.
         """

@@ -5,8 +5,8 @@
     {"version":1,"entries":[{"name":"usr/","type":"dir",…},{"name":"usr/big","type":"reg","size":…,"offset":…,…},
      {"name":"usr/big","type":"chunk","offset":…,"chunkOffset":…,…},…],"tarSplitDigest":"sha256:…"}
 
-What each key means and when it is there: ``accel.formats.stargz.toc``. Bytes of names go in as they are, which makes the
-text no UTF-8 if they are none; JSON's own characters are escaped as Go's encoder does.
+What each key means and when it is there: ``accel.formats.stargz.toc``. Bytes of names go in as they are, which makes
+the text no UTF-8 if they are none.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -14,7 +14,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, strlen
 
-from accel_core.entries cimport EntryRow, EntryTable, PaxRow, StrRef
+from accel_core.entries cimport EntryRow, EntryTable, PaxRow
 from accel_core.rfc3339 cimport RFC3339_MAX, rfc3339_format
 from accel_core.tar_header cimport Text
 from accel_core.tar_pax cimport parse_pax_time
@@ -251,7 +251,7 @@ cdef const char *take_chunks(
     Out *out, Chunks *chunks, int64_t row, int64_t size, const uint8_t *name, Py_ssize_t n_name,
     const uint8_t *file_digest, bint with_end,
 ) noexcept nogil:
-    """The keys of a file's data, the end of its entry, and the entries of its further chunks. NULL, or what is wrong."""
+    """The keys of a file's data, the end of its entry, and its further chunks. NULL, or what is wrong ("": memory)."""
     cdef Py_ssize_t first = chunks.at, last = chunks.at, i
     cdef int64_t done = 0
     while last < chunks.n and chunks.entry[last] == row:
@@ -349,14 +349,15 @@ cdef const char *put_row(
 def write(
     EntryTable entries not None, const int64_t[::1] rows not None, *, const int64_t[::1] chunk_entry not None,
     const int64_t[::1] chunk_offset not None, const int64_t[::1] chunk_size not None,
-    const int64_t[::1] blob_offset not None, const int64_t[::1] end_offset not None, const uint8_t[::1] digests not None,
-    file_digests, bint zstd=False, header_times=(), str tar_split_digest not None = "",
+    const int64_t[::1] blob_offset not None, const int64_t[::1] end_offset not None,
+    const uint8_t[::1] digests not None, file_digests, bint zstd=False, header_times=(),
+    str tar_split_digest not None = "",
 ):
     """The JSON of ``rows`` of ``entries``, in that order; ``NO_PREFETCH`` and ``PREFETCH`` stand for the landmarks.
 
     The arrays describe the chunks of all files that are not empty, in the order of the rows; ``file_digests`` gives the
-    digest of a file of several chunks by its row. ``header_times`` are ``(row, atime, ctime)``, sorted. With ``zstd`` it
-    is the dialect of containers/storage. Raises ValueError for chunks that do not fit the entries.
+    digest of a file of several chunks by its row. ``header_times`` are ``(row, atime, ctime)``, sorted as the rows are.
+    With ``zstd`` it is the dialect of containers/storage. Raises ValueError for chunks that do not fit the entries.
     """
     cdef Py_ssize_t n = rows.shape[0], k = 0, t = 0
     cdef Chunks chunks
