@@ -50,6 +50,22 @@ def files_with_slash(EntryTable entries not None):
     return found
 
 
+def nameless_xattrs(EntryTable entries not None):
+    """Rows with an extended attribute whose name is empty."""
+    cdef list found = []
+    cdef Py_ssize_t i, k
+    cdef const EntryRow *row
+    cdef StrRef key
+    for i in range(entries.n_rows):
+        row = &entries.rows[i]
+        for k in range(<Py_ssize_t>row.pax_first, <Py_ssize_t>row.pax_first + row.pax_count):
+            key = entries.pax[k].key
+            if key.len == XATTR_PREFIX_BYTES and memcmp(entries.arena + key.pos, XATTR_PREFIX, XATTR_PREFIX_BYTES) == 0:
+                found.append(i)
+                break
+    return found
+
+
 def climbing(EntryTable entries not None):
     """Rows whose names have a ``..``."""
     cdef list found = []

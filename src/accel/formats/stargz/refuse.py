@@ -15,6 +15,7 @@ data claimed by a link or device   no matter                    refused: unclear
 name of something else than a      no matter                    refused: opened as it is
 directory that ends in a slash,
 any name with ..
+extended attribute without name    no matter                    refused: its JSON parser has no empty keys
 tar that ends inside padding, or   no matter                    refused (``TarSplit.refusal``)
 is followed by more than blocks
 of zeros
@@ -49,6 +50,7 @@ from accel_core.path_survey import (
     cleaned_names,
     climbing,
     files_with_slash,
+    nameless_xattrs,
     not_utf8,
     pax_times_out_of_range,
     typeflags,
@@ -69,7 +71,7 @@ class Refusal:
 
 
 def estargz_refusal(entries: EntryTable, dropped: Collection[int] = ()) -> str:
-    """Why stargz-snapshotter would not mount an eStargz layer of ``entries`` without the rows ``dropped``; "" if it would.
+    """Why stargz-snapshotter would not mount an eStargz layer of ``entries`` without ``dropped``; "" if it would.
 
     ``entries`` are in the order of the layer they come from; prefetched files, which come with what they need, do not
     change the answer.
@@ -130,6 +132,8 @@ def _wrong_for_containers(entries: EntryTable) -> str:
         return f"{_named(entries[i])} is no directory, but its name ends in a slash"
     for i in climbing(entries):
         return f"{_named(entries[i])} has a .. in its path"
+    for i in nameless_xattrs(entries):
+        return f"{_named(entries[i])} has an extended attribute without a name"
     for i in pax_times_out_of_range(entries):
         return f"{_named(entries[i])} has an access or change time outside the years 0 to 9999"
     return ""
@@ -143,30 +147,30 @@ def _tree_refusal(entries: EntryTable, dropped: frozenset[int]) -> Refusal:
     """By how entries belong together."""
     names, flags = cleaned_names(entries), typeflags(entries)
     rows: dict[bytes, int] = {}
-    stargz = containers = ""
+    twice = ""
     for i, name in enumerate(names):
-        if flags[i] == GLOBAL_HEADER:
+        if i in dropped or flags[i] == GLOBAL_HEADER:
             continue
-        if i in dropped:
-            stargz = stargz or _wrong_drop(entries, i, names, flags)
-        elif name in rows:
-            containers = containers or f"{_named(entries[i])}: its path is there twice"
+        if name in rows:
+            twice = twice or f"{_named(entries[i])}: its path is there twice"
         else:
             rows[name] = i
-    if containers:
-        stargz = stargz or containers
-    both = _wrong_parent(entries, rows, flags)
-    forward = ""
+    if not twice:
+        twice = _wrong_drop(entries, names, rows, flags, dropped)
+    forward, both = "", twice or _wrong_parent(entries, rows, flags)
     if not both:
         both, forward = _wrong_links(entries, rows, flags)
-    return Refusal(stargz or both or forward, containers or both)
+    return Refusal(both or forward, both)
 
 
-def _wrong_drop(entries: EntryTable, i: int, names: list[bytes], flags: bytes) -> str:
-    """Why an earlier entry of a path cannot go: a directory that became something else, or the reverse."""
-    later = next((k for k in range(i + 1, len(names)) if names[k] == names[i]), None)
-    if later is not None and (flags[i] == _DIRECTORY) != (flags[later] == _DIRECTORY):
-        return f"{_named(entries[i])}: its path is there twice, once as a directory"
+def _wrong_drop(
+    entries: EntryTable, names: list[bytes], rows: dict[bytes, int], flags: bytes, dropped: frozenset[int]
+) -> str:
+    """Why an earlier entry of a path cannot go: it is a directory and the later one is not, or the reverse."""
+    for i in sorted(dropped):
+        later = rows.get(names[i])
+        if later is not None and flags[i] != GLOBAL_HEADER and (flags[i] == _DIRECTORY) != (flags[later] == _DIRECTORY):
+            return f"{_named(entries[i])}: its path is there twice, once as a directory"
     return ""
 
 
