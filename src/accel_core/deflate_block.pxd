@@ -3,10 +3,14 @@
 What a block takes is known exactly before a byte of it is written, so room is checked once a block.
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from accel_core.huffman cimport Huffman, code_lengths, codewords
+
+cdef extern from *:
+    bint likely(bint) noexcept nogil
+    bint unlikely(bint) noexcept nogil
 
 cdef extern from *:
     """
@@ -46,12 +50,21 @@ cdef enum:
     PRE_MAX = 7
     MAX_STORED = 65535
     WRITE_SLACK = 16        # the bit buffer is written 8 bytes at a time
+    NO_SLOT = 31
+
+
+cdef struct DistCode:
+    uint32_t code
+    uint16_t base
+    uint8_t code_bits
+    uint8_t bits                # with the extra ones
 
 
 cdef struct Token:              # literals, and the match behind them
-    uint32_t n_lits
-    uint16_t length             # 0: no match
-    uint16_t distance
+    uint16_t n_lits
+    uint16_t length             # 0: no match,
+    uint16_t distance           # 0,
+    uint16_t slot               # NO_SLOT
 
 
 cdef struct Counts:             # how often each symbol occurs
@@ -78,7 +91,8 @@ cdef struct BlockCoder:
     uint8_t fixed_lens[N_LIT]
     uint32_t lit[N_LIT]
     uint32_t dist[N_DIST]
-    uint32_t match_len[259]             # codeword and extra bits, by length
+    uint32_t match_len[259]             # codeword and extra bits, by length; nothing for 0
+    DistCode match_dist[N_DIST]         # nothing for NO_SLOT
     # The code lengths, run-length coded: symbol | extra bits << 8.
     uint16_t runs[N_LIT + N_DIST]
     int n_runs
@@ -283,44 +297,66 @@ cdef inline void write_stored(BitWriter *w, const uint8_t *data, size_t n_bytes,
             return
 
 
-cdef inline void write_symbols(
-    BlockCoder *c, const SymbolTables *t, BitWriter *w, const uint8_t *p, const Token *tokens, Py_ssize_t n_tokens
-) noexcept nogil:
-    """The tokens and the end of the block; ``p`` is where the first literal is."""
-    cdef const Token *token = tokens
-    cdef const Token *tokens_end = tokens + n_tokens
-    cdef BitWriter b = w[0]
-    cdef uint32_t n_lits, code, slot
+cdef inline void join_extra_bits(BlockCoder *c, const SymbolTables *t) noexcept nogil:
+    """Codewords by length and by distance, with room for the extra bits."""
+    cdef uint32_t code, slot
     cdef int i
+    c.match_len[0] = 0
     for i in range(3, 259):
         slot = t.len_slot[i]
         code = c.lit[257 + slot]
-        c.match_len[i] = ((code >> 8 | (<uint32_t>(i - len_base[slot]) << (code & 0xFF))) << 8) | (
-            (code & 0xFF) + len_extra[slot])
+        c.match_len[i] = code + (<uint32_t>(i - len_base[slot]) << (8 + (code & 0xFF))) + len_extra[slot]
+    memset(c.match_dist, 0, sizeof(c.match_dist))
+    for i in range(30):
+        c.match_dist[i].code = c.dist[i] >> 8
+        c.match_dist[i].base = dist_base[i]
+        c.match_dist[i].code_bits = <uint8_t>c.dist[i]
+        c.match_dist[i].bits = <uint8_t>((c.dist[i] & 0xFF) + dist_extra[i])
+
+
+cdef inline void write_symbols(
+    BlockCoder *c, BitWriter *w, const uint8_t *p, const uint8_t *data_end, const Token *tokens, Py_ssize_t n_tokens
+) noexcept nogil:
+    """The tokens and the end of the block; ``p`` is where the first literal is, nothing is read behind ``data_end``."""
+    cdef const Token *token = tokens
+    cdef const Token *tokens_end = tokens + n_tokens
+    cdef const DistCode *dist
+    cdef BitWriter b = w[0]
+    cdef uint32_t n_lits, code
     while token < tokens_end:
         n_lits = token.n_lits
-        while n_lits >= 4:
-            put(&b, c.lit[p[0]] >> 8, c.lit[p[0]] & 0xFF)
-            put(&b, c.lit[p[1]] >> 8, c.lit[p[1]] & 0xFF)
-            put(&b, c.lit[p[2]] >> 8, c.lit[p[2]] & 0xFF)
-            put(&b, c.lit[p[3]] >> 8, c.lit[p[3]] & 0xFF)
+        if n_lits > 4 or unlikely(data_end - p < 4):
+            while n_lits > 4:
+                put(&b, c.lit[p[0]] >> 8, c.lit[p[0]] & 0xFF)
+                put(&b, c.lit[p[1]] >> 8, c.lit[p[1]] & 0xFF)
+                put(&b, c.lit[p[2]] >> 8, c.lit[p[2]] & 0xFF)
+                put(&b, c.lit[p[3]] >> 8, c.lit[p[3]] & 0xFF)
+                flush_bits(&b)
+                p += 4
+                n_lits -= 4
+            if unlikely(data_end - p < 4):
+                while n_lits:
+                    put(&b, c.lit[p[0]] >> 8, c.lit[p[0]] & 0xFF)
+                    flush_bits(&b)
+                    p += 1
+                    n_lits -= 1
+        # Up to four literals without a branch: whether there is another one is hard to predict.
+        if likely(data_end - p >= 4):
+            code = c.lit[p[0]] & <uint32_t>(-<int32_t>(n_lits > 0))
+            put(&b, code >> 8, code & 0xFF)
+            code = c.lit[p[1]] & <uint32_t>(-<int32_t>(n_lits > 1))
+            put(&b, code >> 8, code & 0xFF)
+            code = c.lit[p[2]] & <uint32_t>(-<int32_t>(n_lits > 2))
+            put(&b, code >> 8, code & 0xFF)
+            code = c.lit[p[3]] & <uint32_t>(-<int32_t>(n_lits > 3))
+            put(&b, code >> 8, code & 0xFF)
             flush_bits(&b)
-            p += 4
-            n_lits -= 4
-        while n_lits:
-            put(&b, c.lit[p[0]] >> 8, c.lit[p[0]] & 0xFF)
-            p += 1
-            n_lits -= 1
+        code = c.match_len[token.length]
+        put(&b, code >> 8, code & 0xFF)
+        dist = &c.match_dist[token.slot]
+        put(&b, dist.code | (<uint64_t>(token.distance - dist.base) << dist.code_bits), dist.bits)
         flush_bits(&b)
-        if token.length:
-            code = c.match_len[token.length]
-            put(&b, code >> 8, code & 0xFF)
-            slot = slot_of(t, token.distance)
-            code = c.dist[slot]
-            put(&b, code >> 8, code & 0xFF)
-            put(&b, token.distance - dist_base[slot], dist_extra[slot])
-            flush_bits(&b)
-            p += token.length
+        p += n_lits + token.length
         token += 1
     put(&b, c.lit[END_OF_BLOCK] >> 8, c.lit[END_OF_BLOCK] & 0xFF)
     flush_bits(&b)
@@ -328,8 +364,8 @@ cdef inline void write_symbols(
 
 
 cdef inline bint write_block(
-    BlockCoder *c, const SymbolTables *t, BitWriter *w, const uint8_t *data, size_t n_bytes, const Token *tokens,
-    Py_ssize_t n_tokens, Counts *counts, bint final,
+    BlockCoder *c, const SymbolTables *t, BitWriter *w, const uint8_t *data, size_t n_bytes,
+    const uint8_t *data_end, const Token *tokens, Py_ssize_t n_tokens, Counts *counts, bint final,
 ) noexcept nogil:
     """The ``n_bytes`` at ``data``, as the tokens and their counts say, in the cheapest way. False: no room."""
     cdef uint64_t bits, fixed, stored = stored_bits(w.n, n_bytes)
@@ -351,5 +387,6 @@ cdef inline bint write_block(
     else:
         put(w, final | (2 << 1), 3)
         write_codes(c, w)
-    write_symbols(c, t, w, data, tokens, n_tokens)
+    join_extra_bits(c, t)
+    write_symbols(c, w, data, data_end, tokens, n_tokens)
     return True

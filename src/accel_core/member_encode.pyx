@@ -11,16 +11,18 @@ from libc.string cimport memcpy, memmove, memset
 
 from accel_core.crc32 cimport crc32
 from accel_core.deflate_block cimport (
-    WRITE_SLACK, BitWriter, BlockCoder, Counts, SymbolTables, Token, align, coder_init, fill_tables, slot_of,
+    NO_SLOT, WRITE_SLACK, BitWriter, BlockCoder, Counts, SymbolTables, Token, align, coder_init, fill_tables, slot_of,
     write_block,
 )
-from accel_core.member_search cimport SEARCH_WINDOW, Found, Search, find
-from accel_core.status cimport LIMIT, NO_MEMORY, OK, Status
+from accel_core.member_search cimport SEARCH_WINDOW, Found, Search, find, same_bytes, search_restart
+from accel_core.inflate cimport load64, unlikely
+from accel_core.status cimport END, LIMIT, NO_MEMORY, OK, Status
 
 cdef enum:
     CAP_TOKENS = 1 << 16
     STEP_MAX = 1 << 13
-    STEP = 512              # symbols in a block, at least, but in a member's last one
+    STEP = 2048             # symbols in a block, at least, but in a member's last one
+    LAZY = 16                   # a shorter match found gives way to a longer one at the next byte
     MEMBER_HEADER = 10
     MEMBER_TRAILER = 8
     MAX_DATA = 1 << 30
@@ -32,7 +34,7 @@ cdef extern from *:
     int __builtin_clz(unsigned int) noexcept nogil
 
 cdef int PARAM[8]
-PARAM[:] = [16, 32, 4096, 3, 120, 3, 4096, 0]
+PARAM[:] = [8, 32, 4096, 3, 120, 3, 0, 0]
 def param(i, v):
     PARAM[i] = v
 
@@ -123,18 +125,10 @@ cdef struct Encoder:
     Search search
 
 
-cdef inline bint is_true(const uint8_t *data, Py_ssize_t pos, Py_ssize_t length, Py_ssize_t distance) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(pos, pos + length):
-        if data[i] != data[i - distance]:
-            return False
-    return True
-
-
 cdef Status write_out(Encoder *e, bint final) noexcept nogil:
     """Write the block."""
     cdef Py_ssize_t left = e.n_tokens - e.n_block
-    if not write_block(&e.coder, &TABLES, &e.bits, e.data + e.block, e.block_end - e.block, e.tokens, e.n_block,
+    if not write_block(&e.coder, &TABLES, &e.bits, e.data + e.block, e.block_end - e.block, e.data + e.n_data, e.tokens, e.n_block,
                        &e.block_counts, final):
         return LIMIT
     memmove(e.tokens, e.tokens + e.n_block, left * sizeof(Token))
@@ -180,67 +174,188 @@ cdef Status end_step(Encoder *e) noexcept nogil:
     return OK
 
 
+cdef inline void count_literals(Encoder *e, const uint8_t *p, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        e.counts.lit[p[i]] += 1
+
+
+cdef inline void put_token(Encoder *e, uint32_t n_lits, uint32_t length, uint32_t distance) noexcept nogil:
+    cdef Token *token = &e.tokens[e.n_tokens]
+    cdef uint32_t slot = NO_SLOT
+    if length:
+        slot = slot_of(&TABLES, distance)
+        e.counts.lit[257 + TABLES.len_slot[length]] += 1
+        e.counts.dist[slot] += 1
+    token.n_lits = <uint16_t>n_lits
+    token.length = <uint16_t>length
+    token.distance = <uint16_t>distance
+    token.slot = <uint16_t>slot
+    e.n_tokens += 1
+    e.n_symbols += n_lits + (1 if length else 0)
+    e.pos += n_lits + length
+
+
 cdef Status add(Encoder *e, Py_ssize_t pos, uint32_t length, uint32_t distance) noexcept nogil:
     """Literals up to ``pos`` and, if ``length`` is not 0, a match there."""
-    cdef Py_ssize_t n, i
+    cdef Py_ssize_t n
     cdef Status status
-    while True:
-        n = pos - e.pos
-        if n > PARAM[6] - e.n_symbols:
-            n = PARAM[6] - e.n_symbols
-        for i in range(e.pos, e.pos + n):
-            e.counts.lit[e.data[i]] += 1
-        e.pos += n
-        e.n_symbols += <uint32_t>n
-        e.tokens[e.n_tokens].n_lits = <uint32_t>n
-        e.tokens[e.n_tokens].length = 0
-        e.n_tokens += 1
-        if e.pos < pos:
+    while pos - e.pos > STEP - e.n_symbols:
+        n = STEP - e.n_symbols
+        count_literals(e, e.data + e.pos, n)
+        put_token(e, <uint32_t>n, 0, 0)
+        status = end_step(e)
+        if status != OK:
+            return status
+    n = pos - e.pos
+    count_literals(e, e.data + e.pos, n)
+    put_token(e, <uint32_t>n, length, distance)
+    return end_step(e) if e.n_symbols >= STEP else OK
+
+
+cdef inline bint is_true(const uint8_t *p, Py_ssize_t length, Py_ssize_t distance) noexcept nogil:
+    """``length`` >= 3 bytes at ``p`` repeat those ``distance`` before. May read 8 bytes where there are fewer."""
+    cdef const uint8_t *q = p - distance
+    cdef Py_ssize_t rest = length - 8 if length > 8 else 0
+    cdef uint32_t unused = 64 - 8 * <uint32_t>length if length < 8 else 0
+    # Most matches are no longer than 16 bytes: two words that may overlap, without a branch.
+    if unlikely((((load64(p) ^ load64(q)) | (load64(p + rest) ^ load64(q + rest))) << unused) != 0):
+        return False
+    while rest > 8:
+        rest -= 8
+        if unlikely(load64(p + rest) != load64(q + rest)):
+            return False
+    return True
+
+
+cdef Status take_matches(Encoder *e) noexcept nogil:
+    """Make tokens of the records as long as they are true matches within the member, in order, and not near the end
+    of the data; the others are left to the caller.
+    """
+    cdef const uint8_t *data = e.data
+    cdef const uint8_t *p
+    cdef const uint64_t *at = e.matches + e.at
+    cdef const uint64_t *last = e.matches + e.n_matches
+    cdef Py_ssize_t first = e.start, end = e.end, safe = e.n_data - 8
+    cdef Py_ssize_t start, length, distance, n_lits, pos = e.pos
+    cdef uint64_t record
+    cdef uint32_t slot
+    cdef uint32_t *lit = e.counts.lit
+    cdef Token *token = &e.tokens[e.n_tokens]
+    cdef uint32_t n_symbols = e.n_symbols, origin = e.origin
+    cdef Status status = OK
+    while at < last:
+        record = at[0]
+        start = <int32_t>(<uint32_t>record - origin)
+        length = <Py_ssize_t>((record >> 32) & 0xFFFF)
+        distance = <Py_ssize_t>(record >> 48)
+        n_lits = start - pos
+        if unlikely((n_lits | (STEP - n_lits) | (end - start - length) | (safe - start) | (start - first - distance)
+                     | (length - 3) | (258 - length) | (distance - 1) | (32768 - distance)) < 0):
+            break
+        if unlikely(not is_true(data + start, length, distance)):
+            break
+        p = data + pos
+        if n_lits > 4:
+            pos = 4
+            while pos < n_lits:
+                lit[p[pos]] += 1
+                pos += 1
+        lit[p[0]] += n_lits > 0
+        lit[p[1]] += n_lits > 1
+        lit[p[2]] += n_lits > 2
+        lit[p[3]] += n_lits > 3
+        slot = slot_of(&TABLES, <uint32_t>distance)
+        lit[257 + TABLES.len_slot[length]] += 1
+        e.counts.dist[slot] += 1
+        token.n_lits = <uint16_t>n_lits
+        token.length = <uint16_t>length
+        token.distance = <uint16_t>distance
+        token.slot = <uint16_t>slot
+        token += 1
+        at += 1
+        n_symbols += <uint32_t>n_lits + 1
+        pos = start + length
+        if n_symbols >= STEP:
+            e.pos = pos
+            e.n_symbols = n_symbols
+            e.n_tokens = token - e.tokens
             status = end_step(e)
             if status != OK:
                 return status
-            continue
-        if length:
-            e.tokens[e.n_tokens - 1].length = <uint16_t>length
-            e.tokens[e.n_tokens - 1].distance = <uint16_t>distance
-            e.counts.lit[257 + TABLES.len_slot[length]] += 1
-            e.counts.dist[slot_of(&TABLES, distance)] += 1
-            e.pos += length
-            e.n_symbols += 1
-        if e.n_symbols >= PARAM[6] and e.pos < e.end:
-            return end_step(e)
-        return OK
+            n_symbols = 0
+            token = &e.tokens[e.n_tokens]
+    e.pos = pos
+    e.n_symbols = n_symbols
+    e.n_tokens = token - e.tokens
+    e.at = at - e.matches
+    return OK
 
 
 cdef Status search_again(Encoder *e, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    """Cover [start, stop) anew, as far as matches are found; the last one may reach further."""
+    """Cover [start, stop) with matches that are searched for, as far as there are any; the last may reach further."""
+    cdef const uint8_t *member = e.data + e.start
+    cdef uint32_t n_bytes = <uint32_t>(e.end - e.start), pos = <uint32_t>(start - e.start)
+    cdef uint32_t end = <uint32_t>(stop - e.start) if stop - e.start < SEARCH_WINDOW else SEARCH_WINDOW
     cdef Found found, later
     cdef Status status
-    if stop > e.start + SEARCH_WINDOW:
-        stop = e.start + SEARCH_WINDOW
-    while start < stop:
-        found = find(&e.search, e.data, <uint32_t>e.start, <uint32_t>e.end, <uint32_t>start)
-        if found.length == 0:
-            start += 1
-            continue
-        if PARAM[1] and found.length < PARAM[1] and start + 1 < stop:
-            later = find(&e.search, e.data, <uint32_t>e.start, <uint32_t>e.end, <uint32_t>start + 1)
-            if later.length > found.length + (1 if later.distance > found.distance * 4 else 0):
-                start += 1
+    if pos >= end:
+        return OK
+    found = find(&e.search, member, n_bytes, pos)
+    while True:
+        if found.length == 0 or (found.length < LAZY and pos + 1 < end):
+            pos += 1
+            if pos >= end:
+                return OK
+            later = find(&e.search, member, n_bytes, pos)
+            if later.length > found.length or found.length == 0:
+                found = later
                 continue
-        if found.length == 4 and found.distance > PARAM[2]:
-            start += 1
-            continue
-        status = add(e, start, found.length, found.distance)
+            pos -= 1
+        status = add(e, e.start + pos, found.length, found.distance)
         if status != OK:
             return status
-        start += found.length
+        pos += found.length
+        if pos >= end:
+            return OK
+        found = find(&e.search, member, n_bytes, pos)
+
+
+cdef Status take_odd_match(Encoder *e) noexcept nogil:
+    """The next record, whatever it says. END: it reaches to the end of the member or behind it."""
+    cdef uint64_t record = e.matches[e.at]
+    cdef Py_ssize_t start = <int32_t>(<uint32_t>record - e.origin)
+    cdef Py_ssize_t length = <Py_ssize_t>((record >> 32) & 0xFFFF)
+    cdef Py_ssize_t distance = <Py_ssize_t>(record >> 48)
+    cdef Py_ssize_t end = start + length, valid
+    cdef bint is_last = end > e.end
+    cdef Status status
+    if start >= e.end:
+        return END
+    if length > 258 or not 1 <= distance <= 32768:
+        e.at += 1
+        return OK
+    end = end if end < e.end else e.end
+    start = start if start > e.pos else e.pos
+    valid = start if start > e.start + distance else e.start + distance     # from where on it can be in the member
+    if valid < end and not same_bytes(e.data + valid, e.data + valid - distance, end - valid) == end - valid:
+        valid = end
+    if start < valid and end - start >= 3:
+        status = search_again(e, start, valid if valid < end else end)
+        if status != OK:
+            return status
+    start = e.pos if e.pos > valid else valid
+    if end - start >= 3:
+        status = add(e, start, <uint32_t>(end - start), <uint32_t>distance)
+        if status != OK:
+            return status
+    if is_last:
+        return END
+    e.at += 1
     return OK
 
 
 cdef Status encode_member(Encoder *e) noexcept nogil:
-    cdef Py_ssize_t start, end, rec_end
-    cdef uint32_t distance
     cdef uint64_t record
     cdef Status status
     cdef uint32_t crc
@@ -249,29 +364,18 @@ cdef Status encode_member(Encoder *e) noexcept nogil:
     memcpy(e.bits.out, member_header, MEMBER_HEADER)
     e.bits.out += MEMBER_HEADER
     e.pos = e.block = e.start
-    e.search.added = <uint32_t>e.start
-    while e.at < e.n_matches:
-        record = e.matches[e.at]
-        start = <int32_t>(<uint32_t>record - e.origin)
-        rec_end = start + <Py_ssize_t>((record >> 32) & 0xFFFF)
-        distance = <uint32_t>(record >> 48)
-        if start >= e.end:
+    search_restart(&e.search)
+    while True:
+        status = take_matches(e)
+        if status != OK:
+            return status
+        if e.at == e.n_matches:
             break
-        end = rec_end if rec_end < e.end else e.end
-        start = start if start > e.pos else e.pos
-        if start < e.start + <Py_ssize_t>distance and end - start >= PARAM[5]:
-            status = search_again(e, start, end)
-            if status != OK:
-                return status
-            start = start if start > e.pos else e.pos
-        if (3 <= end - start <= 258 and 1 <= distance <= 32768 and start - <Py_ssize_t>distance >= e.start
-                and is_true(e.data, start, end - start, distance)):
-            status = add(e, start, <uint32_t>(end - start), distance)
-            if status != OK:
-                return status
-        if rec_end > e.end:
+        status = take_odd_match(e)
+        if status == END:
             break
-        e.at += 1
+        if status != OK:
+            return status
     status = add(e, e.end, 0, 0)
     if status != OK:
         return status
@@ -334,7 +438,6 @@ def encode_members(data, starts, ends=None, *, matches, int64_t origin=0):
                 raise ValueError("bad members")
         memset(e, 0, sizeof(Encoder))
         coder_init(&e.coder)
-        e.search.depth = PARAM[0]
         e.data = &view[0] if n_data else NULL
         e.n_data = n_data
         e.matches = <const uint64_t *>&records[0] if records.shape[0] >= 8 else NULL
