@@ -21,6 +21,7 @@ KERNELS: dict[str, list[str]] = {
     "tar_scan": [],
     "tar_batches": [],
     "crc32": [],
+    "sha256": [],
     "inflate_plain": [],
     "tokens_plain": [],
     "gzip_stream": [],
@@ -56,6 +57,8 @@ X86_64 = {
     "tokens_bmi2": ["-mbmi", "-mbmi2", "-mtune=icelake-server"],
     "crc32_pclmul": ["-msse4.1", "-mpclmul"],
     "crc64_pclmul": ["-msse4.1", "-mpclmul"],
+    "sha256_shani": ["-mssse3", "-msse4.1", "-msha"],
+    "sha256_avx512": ["-O3", "-mavx512f", "-mavx512bw"],
     "crc32_vpclmul": ["-msse4.1", "-mpclmul", "-mavx512f", "-mvpclmulqdq"],
 }
 ARM64 = {"crc32_armv8": ["-march=armv8-a+crc"]}

@@ -33,8 +33,11 @@ ENCODERS: dict[str, list[str]] = {
     "pigz-6": ["pigz", "-6", "-n", "-c"],
     "igzip-1": ["igzip", "-1", "-c"],
     "libdeflate-6": ["libdeflate-gzip", "-6", "-c"],
+    "zopfli": ["zopfli", "-c", "--i1"],     # some minutes, once
     "go": ["gogzip"],
 }
+
+_READ_FILES = ("libdeflate-6", "zopfli")    # not standard input
 
 
 def tar(name: str, tiny: bool) -> Path:
@@ -70,7 +73,7 @@ def compressed(source: Path, path: Path, encoder: str) -> Path | None:
         return None
     with publish(path) as temporary:
         with source.open("rb") as data, temporary.open("wb") as out:
-            arguments = [str(source)] if encoder.startswith("libdeflate") else []   # it wants to map its input
+            arguments = [str(source)] if encoder in _READ_FILES else []
             subprocess.run([*command, *arguments], stdin=data, stdout=out, check=True)
     return path
 

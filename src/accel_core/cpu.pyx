@@ -14,12 +14,24 @@ cdef extern from *:
     #else
       #define ACCEL_X86(feature) 0
     #endif
+    static int accel_has_ssse3(void) { return ACCEL_X86("ssse3"); }
     static int accel_has_sse41(void) { return ACCEL_X86("sse4.1"); }
     static int accel_has_pclmul(void) { return ACCEL_X86("pclmul"); }
     static int accel_has_bmi2(void) { return ACCEL_X86("bmi2"); }
     static int accel_has_avx2(void) { return ACCEL_X86("avx2"); }
     static int accel_has_avx512f(void) { return ACCEL_X86("avx512f"); }
+    static int accel_has_avx512bw(void) { return ACCEL_X86("avx512bw"); }
     static int accel_has_vpclmulqdq(void) { return ACCEL_X86("vpclmulqdq"); }
+
+    #if defined(__x86_64__) && defined(__GNUC__)
+      #include <cpuid.h>
+      static int accel_has_sha(void) {      /* __builtin_cpu_supports knows it from GCC 15 on */
+        unsigned int a, b, c, d;
+        return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b >> 29 & 1);
+      }
+    #else
+      static int accel_has_sha(void) { return 0; }
+    #endif
 
     #if defined(__aarch64__) && defined(__linux__)
       #include <sys/auxv.h>
@@ -30,24 +42,30 @@ cdef extern from *:
       static int accel_has_arm_crc32(void) { return 0; }
     #endif
     """
+    bint accel_has_ssse3()
     bint accel_has_sse41()
     bint accel_has_pclmul()
     bint accel_has_bmi2()
     bint accel_has_avx2()
     bint accel_has_avx512f()
+    bint accel_has_avx512bw()
     bint accel_has_vpclmulqdq()
+    bint accel_has_sha()
     bint accel_has_arm_crc32()
 
 
 def detected():
     """Names of the features the CPU has and the system lets programs use, ``ACCEL_CPU`` aside."""
     found = {
+        "ssse3": accel_has_ssse3(),
         "sse4.1": accel_has_sse41(),
         "pclmul": accel_has_pclmul(),
         "bmi2": accel_has_bmi2(),
         "avx2": accel_has_avx2(),
         "avx512f": accel_has_avx512f(),
+        "avx512bw": accel_has_avx512bw(),
         "vpclmulqdq": accel_has_vpclmulqdq(),
+        "sha": accel_has_sha(),
         "crc32": accel_has_arm_crc32(),
     }
     return frozenset(name for name, present in found.items() if present)

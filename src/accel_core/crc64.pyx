@@ -129,7 +129,9 @@ def _crc64(const uint8_t[::1] data not None, uint64_t value=0, implementation=No
     return value
 
 
-def crc64_ranges(const uint8_t[::1] data not None, const int64_t[::1] starts not None, const int64_t[::1] ends not None):
+def crc64_ranges(
+    const uint8_t[::1] data not None, const int64_t[::1] starts not None, const int64_t[::1] ends not None
+):
     """CRC-64 of each range ``[starts[i], ends[i])`` of ``data``: 8 bytes each, big endian, as tar-split writes them.
 
     ValueError for ranges outside of ``data``.

@@ -1,8 +1,8 @@
 """CRC-64 (ISO) by carry-less multiplication, eight accumulators wide (x86-64 with PCLMULQDQ and SSE4.1).
 
 Bit i of a 128-bit accumulator is the coefficient of x^(127 - i), so its low half carries the higher powers. The product
-of two 64-bit halves comes out one power short (127 bits for 128), hence the odd exponents: to move an accumulator D bits,
-multiply its low half by x^(D + 63) and its high half by x^(D - 1), both mod P.
+of two 64-bit halves comes out one power short (127 bits for 128), hence the odd exponents: to move an accumulator D
+bits, multiply its low half by x^(D + 63) and its high half by x^(D - 1), both mod P.
 """
 
 from cpython.pycapsule cimport PyCapsule_New

@@ -3,42 +3,24 @@
 What a block takes is known exactly before a byte of it is written, so room is checked once a block.
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from accel_core.huffman cimport Huffman, code_lengths, codewords
+from accel_core.inflate cimport (
+    N_DIST, N_LIT, N_PRE, accel_dist_base as dist_base, accel_dist_extra as dist_extra, accel_len_base as len_base,
+    accel_len_extra as len_extra, accel_pre_order as pre_order, likely, unlikely,
+)
 
 cdef extern from *:
     """
-    #define ACCEL_N_LIT 288
-    #define ACCEL_N_DIST 32
-    #define ACCEL_N_PRE 19
-    /* After a flush at most 7 bits are left; four literals, or a length with its extra bits and a distance with its. */
+    /* After a flush at most 7 bits are left; then come four literals, or a match with its extra bits. */
     #define ACCEL_LIT_MAX 14
     _Static_assert(7 + 4 * ACCEL_LIT_MAX <= 63, "four literals must fit the bit buffer");
     _Static_assert(7 + ACCEL_LIT_MAX + 5 + 15 + 13 <= 63, "a match must fit the bit buffer");
-
-    static const uint8_t accel_w_pre_order[ACCEL_N_PRE] =
-        {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
-    static const uint16_t accel_w_len_base[29] = {3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31,
-        35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258};
-    static const uint8_t accel_w_len_extra[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2,
-        3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
-    static const uint16_t accel_w_dist_base[30] = {1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193,
-        257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577};
-    static const uint8_t accel_w_dist_extra[30] = {0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6,
-        7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13};
     """
     enum:
-        N_LIT "ACCEL_N_LIT"
-        N_DIST "ACCEL_N_DIST"
-        N_PRE "ACCEL_N_PRE"
-        LIT_MAX "ACCEL_LIT_MAX"
-    const uint8_t *pre_order "accel_w_pre_order"
-    const uint16_t *len_base "accel_w_len_base"
-    const uint8_t *len_extra "accel_w_len_extra"
-    const uint16_t *dist_base "accel_w_dist_base"
-    const uint8_t *dist_extra "accel_w_dist_extra"
+        LIT_MAX "ACCEL_LIT_MAX"     # longest codeword of a literal or length: one bit less than may be costs nothing
 
 cdef enum:
     END_OF_BLOCK = 256
@@ -46,12 +28,21 @@ cdef enum:
     PRE_MAX = 7
     MAX_STORED = 65535
     WRITE_SLACK = 16        # the bit buffer is written 8 bytes at a time
+    NO_SLOT = 31
+
+
+cdef struct DistCode:
+    uint32_t code
+    uint16_t base
+    uint8_t code_bits
+    uint8_t bits                # with the extra ones
 
 
 cdef struct Token:              # literals, and the match behind them
-    uint32_t n_lits
-    uint16_t length             # 0: no match
-    uint16_t distance
+    uint16_t n_lits
+    uint16_t length             # without a match 0 ...
+    uint16_t distance           # ... 0 ...
+    uint16_t slot               # ... and NO_SLOT; else the symbol of the distance
 
 
 cdef struct Counts:             # how often each symbol occurs
@@ -78,7 +69,8 @@ cdef struct BlockCoder:
     uint8_t fixed_lens[N_LIT]
     uint32_t lit[N_LIT]
     uint32_t dist[N_DIST]
-    uint32_t match_len[259]             # codeword and extra bits, by length
+    uint32_t match_len[259]             # codeword and extra bits, by length; nothing for 0
+    DistCode match_dist[N_DIST]         # nothing for NO_SLOT
     # The code lengths, run-length coded: symbol | extra bits << 8.
     uint16_t runs[N_LIT + N_DIST]
     int n_runs
@@ -197,10 +189,8 @@ cdef inline uint64_t make_codes(BlockCoder *c, const Counts *counts) noexcept no
     code_lengths(&c.work, c.pre_freqs, N_PRE, PRE_MAX, c.pre_lens)
     codewords(c.pre_lens, N_PRE, c.pre)
     c.n_pre = N_PRE
-    while c.pre_lens[pre_order[c.n_pre - 1]] == 0:      # two symbols have codewords, of which one is in the first 4 or later
+    while c.n_pre > 4 and c.pre_lens[pre_order[c.n_pre - 1]] == 0:
         c.n_pre -= 1
-    if c.n_pre < 4:
-        c.n_pre = 4
     bits = 5 + 5 + 4 + 3 * c.n_pre + 2 * c.pre_freqs[16] + 3 * c.pre_freqs[17] + 7 * c.pre_freqs[18]
     for i in range(N_PRE):
         bits += c.pre_freqs[i] * c.pre_lens[i]
@@ -262,7 +252,7 @@ cdef inline uint64_t extra_bits(const Counts *counts) noexcept nogil:
 
 cdef inline uint64_t stored_bits(uint32_t n_pending, size_t n_bytes) noexcept nogil:
     """Stored blocks for ``n_bytes``, with ``n_pending`` bits written of the byte they begin in."""
-    cdef size_t n_blocks = (n_bytes + MAX_STORED - 1) // MAX_STORED if n_bytes else 1
+    cdef size_t n_blocks = (n_bytes + MAX_STORED - 1) // MAX_STORED if n_bytes else 1   # at least one
     cdef uint32_t first = ((n_pending + 3 + 7) & ~<uint32_t>7) - n_pending
     return first + 32 + (n_blocks - 1) * 40 + <uint64_t>n_bytes * 8
 
@@ -283,44 +273,66 @@ cdef inline void write_stored(BitWriter *w, const uint8_t *data, size_t n_bytes,
             return
 
 
-cdef inline void write_symbols(
-    BlockCoder *c, const SymbolTables *t, BitWriter *w, const uint8_t *p, const Token *tokens, Py_ssize_t n_tokens
-) noexcept nogil:
-    """The tokens and the end of the block; ``p`` is where the first literal is."""
-    cdef const Token *token = tokens
-    cdef const Token *tokens_end = tokens + n_tokens
-    cdef BitWriter b = w[0]
-    cdef uint32_t n_lits, code, slot
+cdef inline void join_extra_bits(BlockCoder *c, const SymbolTables *t) noexcept nogil:
+    """Codewords by length and by distance, with room for the extra bits."""
+    cdef uint32_t code, slot
     cdef int i
+    c.match_len[0] = 0
     for i in range(3, 259):
         slot = t.len_slot[i]
         code = c.lit[257 + slot]
-        c.match_len[i] = ((code >> 8 | (<uint32_t>(i - len_base[slot]) << (code & 0xFF))) << 8) | (
-            (code & 0xFF) + len_extra[slot])
+        c.match_len[i] = code + (<uint32_t>(i - len_base[slot]) << (8 + (code & 0xFF))) + len_extra[slot]
+    memset(c.match_dist, 0, sizeof(c.match_dist))
+    for i in range(30):
+        c.match_dist[i].code = c.dist[i] >> 8
+        c.match_dist[i].base = dist_base[i]
+        c.match_dist[i].code_bits = <uint8_t>c.dist[i]
+        c.match_dist[i].bits = <uint8_t>((c.dist[i] & 0xFF) + dist_extra[i])
+
+
+cdef inline void write_symbols(
+    BlockCoder *c, BitWriter *w, const uint8_t *p, const uint8_t *data_end, const Token *tokens, Py_ssize_t n_tokens
+) noexcept nogil:
+    """The tokens and the end of the block; ``p`` is where the first literal is, nothing is read behind ``data_end``."""
+    cdef const Token *token = tokens
+    cdef const Token *tokens_end = tokens + n_tokens
+    cdef const DistCode *dist
+    cdef BitWriter b = w[0]
+    cdef uint32_t n_lits, code
     while token < tokens_end:
         n_lits = token.n_lits
-        while n_lits >= 4:
-            put(&b, c.lit[p[0]] >> 8, c.lit[p[0]] & 0xFF)
-            put(&b, c.lit[p[1]] >> 8, c.lit[p[1]] & 0xFF)
-            put(&b, c.lit[p[2]] >> 8, c.lit[p[2]] & 0xFF)
-            put(&b, c.lit[p[3]] >> 8, c.lit[p[3]] & 0xFF)
+        if n_lits > 4 or unlikely(data_end - p < 4):
+            while n_lits > 4:
+                put(&b, c.lit[p[0]] >> 8, c.lit[p[0]] & 0xFF)
+                put(&b, c.lit[p[1]] >> 8, c.lit[p[1]] & 0xFF)
+                put(&b, c.lit[p[2]] >> 8, c.lit[p[2]] & 0xFF)
+                put(&b, c.lit[p[3]] >> 8, c.lit[p[3]] & 0xFF)
+                flush_bits(&b)
+                p += 4
+                n_lits -= 4
+            if unlikely(data_end - p < 4):
+                while n_lits:
+                    put(&b, c.lit[p[0]] >> 8, c.lit[p[0]] & 0xFF)
+                    flush_bits(&b)
+                    p += 1
+                    n_lits -= 1
+        # Up to four literals without a branch: whether there is another one is hard to predict.
+        if likely(data_end - p >= 4):
+            code = c.lit[p[0]] & <uint32_t>(-<int32_t>(n_lits > 0))
+            put(&b, code >> 8, code & 0xFF)
+            code = c.lit[p[1]] & <uint32_t>(-<int32_t>(n_lits > 1))
+            put(&b, code >> 8, code & 0xFF)
+            code = c.lit[p[2]] & <uint32_t>(-<int32_t>(n_lits > 2))
+            put(&b, code >> 8, code & 0xFF)
+            code = c.lit[p[3]] & <uint32_t>(-<int32_t>(n_lits > 3))
+            put(&b, code >> 8, code & 0xFF)
             flush_bits(&b)
-            p += 4
-            n_lits -= 4
-        while n_lits:
-            put(&b, c.lit[p[0]] >> 8, c.lit[p[0]] & 0xFF)
-            p += 1
-            n_lits -= 1
+        code = c.match_len[token.length]
+        put(&b, code >> 8, code & 0xFF)
+        dist = &c.match_dist[token.slot]
+        put(&b, dist.code | (<uint64_t>(token.distance - dist.base) << dist.code_bits), dist.bits)
         flush_bits(&b)
-        if token.length:
-            code = c.match_len[token.length]
-            put(&b, code >> 8, code & 0xFF)
-            slot = slot_of(t, token.distance)
-            code = c.dist[slot]
-            put(&b, code >> 8, code & 0xFF)
-            put(&b, token.distance - dist_base[slot], dist_extra[slot])
-            flush_bits(&b)
-            p += token.length
+        p += n_lits + token.length
         token += 1
     put(&b, c.lit[END_OF_BLOCK] >> 8, c.lit[END_OF_BLOCK] & 0xFF)
     flush_bits(&b)
@@ -328,22 +340,22 @@ cdef inline void write_symbols(
 
 
 cdef inline bint write_block(
-    BlockCoder *c, const SymbolTables *t, BitWriter *w, const uint8_t *data, size_t n_bytes, const Token *tokens,
-    Py_ssize_t n_tokens, Counts *counts, bint final,
+    BlockCoder *c, const SymbolTables *t, BitWriter *w, const uint8_t *data, size_t n_bytes, const uint8_t *data_end,
+    const Token *tokens, Py_ssize_t n_tokens, Counts *counts, bint final,
 ) noexcept nogil:
     """The ``n_bytes`` at ``data``, as the tokens and their counts say, in the cheapest way. False: no room."""
-    cdef uint64_t bits, fixed, stored = stored_bits(w.n, n_bytes)
+    cdef uint64_t extra = extra_bits(counts), stored = stored_bits(w.n, n_bytes), fixed, dynamic, least
     counts.lit[END_OF_BLOCK] = 1
-    bits = 3 + make_codes(c, counts) + symbol_bits(counts, c.lit, c.dist)
-    fixed = 3 + fixed_bits(c, counts)
-    bits = fixed if fixed <= bits else bits
-    bits += extra_bits(counts)
-    if ((bits if bits < stored else stored) + 7) // 8 + WRITE_SLACK > <uint64_t>(w.end - w.out):
+    fixed = 3 + fixed_bits(c, counts) + extra
+    dynamic = 3 + make_codes(c, counts) + symbol_bits(counts, c.lit, c.dist) + extra
+    least = fixed if fixed <= dynamic else dynamic
+    least = stored if stored <= least else least
+    if ((w.n + least + 7) >> 3) + WRITE_SLACK > <uint64_t>(w.end - w.out):
         return False
-    if stored <= bits:
+    if stored == least:
         write_stored(w, data, n_bytes, final)
         return True
-    if fixed + extra_bits(counts) == bits:
+    if fixed == least:
         put(w, final | (1 << 1), 3)
         codewords(c.fixed_lens, N_LIT, c.lit)
         memset(c.dist_lens, 5, N_DIST)
@@ -351,5 +363,6 @@ cdef inline bint write_block(
     else:
         put(w, final | (2 << 1), 3)
         write_codes(c, w)
-    write_symbols(c, t, w, data, tokens, n_tokens)
+    join_extra_bits(c, t)
+    write_symbols(c, w, data, data_end, tokens, n_tokens)
     return True

@@ -56,7 +56,6 @@ cdef class GzipChunk(GzipLayer):
     cdef bint has_other
     # of the last join: the tar scanner that has seen bytes of `lead` (None: not needed), how many, and rows of `right`
     # that it has of its own
-    cdef Py_ssize_t n_told          # checkpoints that `news` has told of
     cdef TarScanner ahead
     cdef int64_t fed
     cdef Py_ssize_t own_rows
@@ -125,13 +124,6 @@ cdef class GzipChunk(GzipLayer):
         if status != OK:
             raise self.error(status)
         return False
-
-    def news(self):
-        """``(comp_offset, bits)`` of the checkpoints placed since the last call, and the compressed offset before which
-        no further one will be."""
-        cdef Py_ssize_t first = self.n_told
-        self.n_told = self.n_points
-        return self.cuts(first), self.decided()
 
     def end(self):
         """The stream ends here. Says the same when called again."""
@@ -282,7 +274,6 @@ cdef class GzipChunk(GzipLayer):
         self.take_points(right)
         self.take_tar(right)
         self.take_stream(right)
-        self.n_told = self.n_points
         return True
 
     cdef bint stands_at_joint(self, GzipChunk right):

@@ -13,7 +13,7 @@ cdef enum:
     SYM_BITS = 9            # a symbol's number
     DIGIT_BITS = 9          # counts are sorted by so many bits at a time ...
     DIGITS = 1 << DIGIT_BITS
-    MAX_TOTAL = 1 << 18     # ... twice: what all counts of a code together must stay below
+    MAX_TOTAL = 1 << 18     # ... twice: what all counts of a code together stay below
 
 
 cdef struct Huffman:                # work space, and the codewords' lengths by symbol

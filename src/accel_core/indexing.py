@@ -1,6 +1,5 @@
 """``accel_core.index``: a layer from wherever it is, to its index."""
 
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -8,16 +7,18 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Literal, Protocol
 
 from typing_extensions import Buffer
 
 from accel_core.chunk_plan import ReadAt
-from accel_core.errors import FormatError, LimitError, TruncatedError
+from accel_core.errors import FormatError, LimitError
 from accel_core.gzip_chunk import GzipChunk
 from accel_core.layer_index import LayerIndex
 from accel_core.layer_scan import DEFAULT_SPAN_BYTES, LayerScanner
-from accel_core.parallel_scan import MIN_CHUNK_BYTES, ScanJob, Spans, scan_parallel
+from accel_core.parallel_scan import MIN_CHUNK_BYTES, ScanJob, scan_parallel
+from accel_core.range_digests import SIDE_BY_SIDE, range_digests
 from accel_core.window_use import WINDOW_USE_BYTES, WindowUse
 
 PIECE_BYTES = 1 << 20
@@ -118,12 +119,12 @@ def index_parallel(
     ``read_at`` and ``on_bytes`` are called from any thread. ``pool`` lends the threads; several layers may share it,
     and the one that asked first is served first. Same result and errors as ``index``.
     """
-    job = ScanJob(read_at, comp_size, span_bytes, span_digests, max_uncomp_bytes, on_bytes)
+    job = ScanJob(read_at, comp_size, span_bytes, max_uncomp_bytes, on_bytes)
     with nullcontext(pool) if pool is not None else ThreadPoolExecutor(threads, "accel-index") as lent:
         stop = threading.Event()
-        blob_digest = lent.submit(_digest_of, read_at, 0, comp_size, stop) if digest else None
+        blob_digest = lent.submit(range_digests, read_at, [(0, comp_size)], stop) if digest else None
         try:
-            scan, digests = scan_parallel(job, threads=threads, pool=lent)
+            scan = scan_parallel(job, threads=threads, pool=lent)
             checkpoints, entries, archive_size, uncomp_size, members, trailing_bytes = scan.result()
             index = LayerIndex(
                 compression="gzip",
@@ -134,7 +135,7 @@ def index_parallel(
                 checkpoints=checkpoints,
                 span_digests=(),
                 entries=entries,
-                digest=blob_digest.result() if blob_digest is not None else None,
+                digest=blob_digest.result()[0] if blob_digest is not None else None,
                 members=members,
                 trailing_bytes=trailing_bytes,
             )
@@ -143,10 +144,9 @@ def index_parallel(
                 shares = [spans[first::threads] for first in range(threads)]
                 list(lent.map(partial(_sparsify, read_at, scan, index), shares))
             if span_digests:
-                # Only those are left that reach over a joint.
-                index = replace(
-                    index, span_digests=tuple(_span_digest(read_at, index, digests, span) for span in spans)
-                )
+                ranges = [index.span_comp(span) for span in spans]
+                groups = [ranges[first : first + SIDE_BY_SIDE] for first in range(0, len(ranges), SIDE_BY_SIDE)]
+                index = replace(index, span_digests=tuple(chain(*lent.map(partial(range_digests, read_at), groups))))
             return index
         finally:
             stop.set()
@@ -160,23 +160,6 @@ def _sparsify(read_at: ReadAt, scan: GzipChunk, index: LayerIndex, spans: Iterab
         start = index.checkpoints.span_start(span)
         n_bytes = min(WINDOW_USE_BYTES, index.comp_size - start)
         scan.sparsify(span, use, read_at(start, n_bytes))
-
-
-def _span_digest(read_at: ReadAt, index: LayerIndex, known: Spans, span: int) -> str:
-    start, end = index.span_comp(span)
-    return known.get((start, end)) or _digest_of(read_at, start, end)
-
-
-def _digest_of(read_at: ReadAt, start: int, end: int, stop: threading.Event | None = None) -> str:
-    """The digest of ``[start, end)``; something else once ``stop`` is set and nobody wants it any more."""
-    sha256 = hashlib.sha256()
-    while start < end and not (stop is not None and stop.is_set()):
-        piece = read_at(start, min(PIECE_BYTES, end - start))
-        if not piece:
-            raise TruncatedError("the blob became shorter while it was read", comp_offset=start)
-        sha256.update(piece)
-        start += len(piece)
-    return f"sha256:{sha256.hexdigest()}"
 
 
 def _reader(fd: int) -> ReadAt:

@@ -1,7 +1,7 @@
 """JSON text from a stranger (RFC 8259), value by value, for kernels that know what they expect.
 
-Strict as Python's ``json`` with ``strict=True``, but: numbers that are asked for are whole and of 64 bits, half a surrogate
-pair is an error, and bytes that are no UTF-8 pass. Nesting deeper than MAX_DEPTH is refused.
+Strict as Python's ``json``, but: numbers that are asked for are whole and of 64 bits, half a surrogate pair is an
+error, and bytes that are no UTF-8 pass. Nesting deeper than MAX_DEPTH is refused.
 """
 
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t

@@ -15,6 +15,7 @@ from accel_core.checkpoints import Checkpoints
 from accel_core.errors import LimitError, TruncatedError, UnsupportedError
 from accel_core.held_bytes import HeldBytes
 from accel_core.layer_index import LayerIndex
+from accel_core.sha256 import sha256, update_all
 from accel_core.span_hash import SpanHasher
 
 DEFAULT_SPAN_BYTES = 4 << 20
@@ -64,7 +65,7 @@ cdef class LayerScanner:
         self.span_bytes = span_bytes
         self.max_uncomp = (1 << 62) if max_uncomp_bytes is None else max_uncomp_bytes
         self.zran = placement == "soci"
-        self.layer_hash = hashlib.sha256() if digest else None
+        self.layer_hash = sha256() if digest else None
         self.held = HeldBytes() if span_digests or sparse_windows else None
         self.span_hasher = SpanHasher(self.held) if span_digests else None
         self.window_use = WindowUse() if sparse_windows else None
@@ -91,7 +92,8 @@ cdef class LayerScanner:
         self.compression = compression
         if compression == "tar":
             self.tar = TarScanner()
-            self.held = self.held if self.span_hasher is not None else None     # there are no windows
+            self.window_use = None      # there are no windows
+            self.held = self.held if self.span_hasher is not None else None
             return 0
         gzip = self.gzip = GzipLayer()
         gzip.set_span(self.span_bytes)
@@ -121,8 +123,6 @@ cdef class LayerScanner:
             return 0
         p = &view[0]
         self.comp_size += n
-        if self.layer_hash is not None:
-            self.layer_hash.update(view)
         if self.held is not None:
             self.held.add(data if type(data) is memoryview else memoryview(data))
         if self.compression == "tar":
@@ -131,20 +131,23 @@ cdef class LayerScanner:
             status = self.gzip.push(p, n)
         if status != OK:
             raise self.gzip.error(status)
-        if self.held is not None:
-            self.look_back(self.gzip.decided())
+        self.look_back(view, self.gzip.cuts(self.n_cuts), self.gzip.decided())
         return 0
 
-    cdef int look_back(self, int64_t decided) except -1:
-        """What can be said of the bytes held, now that no further span starts before ``decided``."""
+    cdef int look_back(self, view, cuts, int64_t decided) except -1:
+        """Hash ``view``, the newest bytes, and say of all bytes held what can be said, now that no further span than
+        those of ``cuts`` starts before ``decided``."""
         cdef int64_t needed = decided
+        todo = [] if self.layer_hash is None else [(self.layer_hash, view)]
+        self.n_cuts += len(cuts)
         if self.span_hasher is not None:
-            cuts = self.gzip.cuts(self.n_cuts)
-            self.n_cuts += len(cuts)
-            needed = self.span_hasher.update(cuts, decided)
+            spans, needed = self.span_hasher.update(cuts, decided)
+            todo += spans
+        update_all(todo)
         if self.window_use is not None:
             needed = min(needed, self.sparsify())
-        self.held.settle(needed)
+        if self.held is not None:
+            self.held.settle(needed)
         return 0
 
     cdef int64_t sparsify(self) except -1:
@@ -171,12 +174,8 @@ cdef class LayerScanner:
             raise self.tar.error()
         if self.sink is not None:
             self.sink(view)
-        if self.span_hasher is not None:
-            cuts = []
-            while self.n_cuts * self.span_bytes < self.comp_size:
-                cuts.append((self.n_cuts * self.span_bytes, 0))
-                self.n_cuts += 1
-            self.held.settle(self.span_hasher.update(cuts, self.comp_size))
+        starts = range(self.n_cuts * self.span_bytes, self.comp_size, self.span_bytes)
+        self.look_back(view, [(start, 0) for start in starts], self.comp_size)
         return 0
 
     def finish(self):
@@ -199,8 +198,7 @@ cdef class LayerScanner:
                 raise self.gzip.error(status)
             if self.gzip.has_best and not self.gzip.commit_best():
                 raise MemoryError()
-            if self.held is not None:
-                self.look_back(self.comp_size)
+            self.look_back(b"", self.gzip.cuts(self.n_cuts), self.comp_size)
             checkpoints = self.gzip.checkpoints()
             tar = self.gzip.tar
         else:

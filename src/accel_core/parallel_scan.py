@@ -20,14 +20,10 @@ from functools import partial
 from accel_core.chunk_plan import NO_STOP, Chunk, ChunkPlan, ReadAt
 from accel_core.errors import AccelError, TruncatedError
 from accel_core.gzip_chunk import GzipChunk
-from accel_core.held_bytes import HeldBytes
-from accel_core.span_hash import SpanHasher
 
 PIECE_BYTES = 1 << 20
 MIN_CHUNK_BYTES = 4 << 20
 MAX_FAILURES = 2
-
-Spans = dict[tuple[int, int], str]      # (start, end) in the blob -> digest
 
 
 class Stopped(AccelError):
@@ -41,15 +37,14 @@ class ScanJob:
     read_at: ReadAt
     comp_size: int
     span_bytes: int
-    span_digests: bool = False
     max_uncomp_bytes: int | None = None
     on_bytes: Callable[[int], object] | None = None
 
 
 def scan_parallel(
     job: ScanJob, *, threads: int, pool: Executor | None = None, min_chunk_bytes: int = MIN_CHUNK_BYTES
-) -> tuple[GzipChunk, Spans]:
-    """The finished scan of a gzip blob, and digests of spans that were hashed on the way: of most, not of all.
+) -> GzipChunk:
+    """The finished scan of a gzip blob.
 
     Errors are those of a serial scan. ``pool`` lends its threads, up to ``threads``; without it they are started here.
     """
@@ -60,7 +55,7 @@ def scan_parallel(
 
 def scan_in_chunks(
     job: ScanJob, *, n_chunks: int, min_chunk_bytes: int = MIN_CHUNK_BYTES
-) -> tuple[GzipChunk, Spans]:
+) -> GzipChunk:
     """As ``scan_parallel`` would with chunks that all begin together, one after the other in the caller's thread.
 
     Where the chunks begin depends on nothing but the blob: for tests, and to count what speculation costs.
@@ -75,24 +70,23 @@ class _Scan:
         min_chunk_bytes = max(min_chunk_bytes, job.span_bytes)
         self._plan = ChunkPlan(job.read_at, job.comp_size, threads=threads, min_chunk_bytes=min_chunk_bytes)
         self._stop = threading.Event()
-        self._spans: Spans = {}
         self._max_uncomp = (1 << 62) if job.max_uncomp_bytes is None else job.max_uncomp_bytes
 
-    def run(self, pool: Executor, threads: int) -> tuple[GzipChunk, Spans]:
+    def run(self, pool: Executor, threads: int) -> GzipChunk:
         workers: list[Future[None]] = []
         try:
             workers += [pool.submit(self._work) for _ in range(threads)]
-            return self._join(), self._spans
+            return self._join()
         finally:
             self._stop.set()
             self._plan.close()
             wait([worker for worker in workers if not worker.cancel()])
 
-    def run_in_order(self, n_chunks: int) -> tuple[GzipChunk, Spans]:
+    def run_in_order(self, n_chunks: int) -> GzipChunk:
         for chunk in [self._plan.take() for _ in range(n_chunks)]:
             if chunk is not None:
                 self._scan(chunk)
-        return self._join(), self._spans
+        return self._join()
 
     def _work(self) -> None:
         while not self._stop.is_set() and (chunk := self._plan.take()) is not None:
@@ -147,24 +141,16 @@ class _Scan:
     def _scan_to(self, scan: GzipChunk, stop_before: Callable[[int], int]) -> None:
         """Scan on to the bit ``stop_before(end of the next piece)``, or to the end of the blob."""
         job = self._job
-        at = first = scan.comp_offset
-        held = HeldBytes(at)
-        hasher = SpanHasher(held)
+        at = scan.comp_offset
         while at < job.comp_size:
             stop_bit = stop_before(min(at + PIECE_BYTES, job.comp_size))
             piece = job.read_at(at, min(PIECE_BYTES, job.comp_size - at))
             if not piece:
                 raise TruncatedError("the blob became shorter while it was read", comp_offset=at)
-            stopped = scan.scan(piece, stop_bit)
-            if job.span_digests:
-                held.add(memoryview(piece))
-                held.settle(hasher.update(*scan.news()))
-            if stopped:
+            if scan.scan(piece, stop_bit):
                 break
             at += len(piece)
             if job.on_bytes is not None:
                 job.on_bytes(len(piece))
         else:
             scan.end()
-        # A checkpoint that was still undecided when the scan stopped here before may lie in front of the bytes held.
-        self._spans.update({(start, end): digest for start, end, digest in hasher.spans if start >= first})

@@ -1,18 +1,21 @@
 """A tar stream to the lines of a tar-split, in pieces of any size (what they say: ``accel.formats.stargz.tar_split``).
 
-Between two contents everything is kept until the next member is known, so that its headers and the padding before them
-become one line; what is too long for that lies behind the archive. The lines are those of tar-split's own packer, byte for
-byte (but for U+2028 and U+2029 in names, which Go escapes).
+Between two contents everything is kept until the next member is known, so that its headers and the padding before
+them become one line; what is too long for that lies behind the archive. The lines are those of tar-split's own packer,
+byte for byte (but for U+2028 and U+2029 in names, which Go escapes).
 """
 
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
-from libc.string cimport memcmp, memcpy, memmove, strlen
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdlib cimport free
+from libc.string cimport memcmp, memmove
 
 from accel_core.crc64 cimport crc64
 from accel_core.entries cimport EntryRow, EntryTable
+from accel_core.json_write cimport (
+    ESCAPED_MAX, Out, put, put_base64, put_bytes, put_number, put_text, reserve,
+)
 from accel_core.tar_header cimport BLOCK_BYTES, FORMAT_GNU, FORMAT_STAR, header_format, parse_number
 from accel_core.utf8 cimport is_utf8
 
@@ -23,99 +26,11 @@ cdef enum:
     MAX_HEADER_BYTES = 5 << 20
     LINE_ROOM = 96                  # keys, numbers and quotes of a line
 
-cdef const char *BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-cdef const char *HEX = b"0123456789abcdef"
-
-
-cdef struct Bytes:
-    uint8_t *p
-    Py_ssize_t n, cap
-
 
 cdef struct Times:              # of one header, in seconds
     int64_t member              # how many came before
     int64_t atime
     int64_t ctime
-
-
-cdef bint reserve(Bytes *bytes_, Py_ssize_t more) noexcept nogil:
-    cdef Py_ssize_t cap = bytes_.cap * 2
-    cdef uint8_t *moved
-    if more <= bytes_.cap - bytes_.n:
-        return True
-    if cap < bytes_.n + more:
-        cap = bytes_.n + more
-    moved = <uint8_t *>realloc(bytes_.p, <size_t>cap)
-    if moved is NULL:
-        return False
-    bytes_.p = moved
-    bytes_.cap = cap
-    return True
-
-
-cdef inline void put(Bytes *out, const char *literal) noexcept nogil:
-    cdef size_t n = strlen(literal)
-    memcpy(out.p + out.n, literal, n)
-    out.n += <Py_ssize_t>n
-
-
-cdef inline void put_byte(Bytes *out, uint8_t byte) noexcept nogil:
-    out.p[out.n] = byte
-    out.n += 1
-
-
-cdef void put_number(Bytes *out, int64_t value) noexcept nogil:
-    cdef uint8_t[20] digits
-    cdef int n = 0
-    while True:
-        digits[n] = <uint8_t>(c'0' + value % 10)
-        value //= 10
-        n += 1
-        if value == 0:
-            break
-    while n:
-        n -= 1
-        put_byte(out, digits[n])
-
-
-cdef void put_base64(Bytes *out, const uint8_t *p, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i = 0
-    cdef uint32_t bits
-    cdef uint8_t *to = out.p + out.n
-    while i + 3 <= n:
-        bits = <uint32_t>p[i] << 16 | <uint32_t>p[i + 1] << 8 | p[i + 2]
-        to[0] = BASE64[bits >> 18]
-        to[1] = BASE64[bits >> 12 & 63]
-        to[2] = BASE64[bits >> 6 & 63]
-        to[3] = BASE64[bits & 63]
-        to += 4
-        i += 3
-    if i < n:
-        bits = <uint32_t>p[i] << 16
-        if i + 1 < n:
-            bits |= <uint32_t>p[i + 1] << 8
-        to[0] = BASE64[bits >> 18]
-        to[1] = BASE64[bits >> 12 & 63]
-        to[2] = BASE64[bits >> 6 & 63] if i + 1 < n else c'='
-        to[3] = c'='
-        to += 4
-    out.n = to - out.p
-
-
-cdef void put_text(Bytes *out, const uint8_t *p, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef uint8_t c
-    for i in range(n):
-        c = p[i]
-        if c == c'"' or c == c'\\':
-            put_byte(out, c'\\')
-            put_byte(out, c)
-        elif c < 0x20 or c == c'<' or c == c'>' or c == c'&':       # as Go's encoder does
-            put(out, b"\\u00")
-            put_byte(out, HEX[c >> 4])
-            put_byte(out, HEX[c & 15])
-        else:
-            put_byte(out, c)
 
 
 @cython.final
@@ -125,14 +40,14 @@ cdef class TarSplitLines:
     cdef readonly int64_t position
     cdef readonly bint tail_is_odd          # what is behind the end mark is no blocks of zeros; known once finished
     cdef readonly bint padding_is_cut       # the archive ends inside the padding of the last member
-    cdef Bytes times                # Times
-    cdef Bytes kept                 # since the last content
-    cdef Bytes out
+    cdef Out times                  # Times
+    cdef Out kept                   # since the last content
+    cdef Out out
     cdef int64_t n_lines
     cdef int64_t n_members
     cdef int64_t content_left       # of the member being read
     cdef uint64_t crc
-    cdef Bytes name                 # of that member, ready to write
+    cdef Out name                   # of that member, ready to write
     cdef int64_t content_size
     cdef bint in_content
     cdef bint in_tail               # behind the last member
@@ -149,9 +64,9 @@ cdef class TarSplitLines:
         """A line for the first ``n`` bytes that were kept."""
         if not reserve(&self.out, LINE_ROOM + (n + 2) // 3 * 4):
             return False
-        put(&self.out, b'{"type":2,"payload":"')
+        put(&self.out, b'{"type":2,"payload":')
         put_base64(&self.out, self.kept.p, n)
-        put(&self.out, b'","position":')
+        put(&self.out, b',"position":')
         put_number(&self.out, self.n_lines)
         put(&self.out, b"}\n")
         self.n_lines += 1
@@ -165,15 +80,14 @@ cdef class TarSplitLines:
         if self.kept.n and not self.put_segment(self.kept.n):
             return False
         self.name.n = 0
-        if not reserve(&self.name, LINE_ROOM + 6 * n):
+        if not reserve(&self.name, LINE_ROOM + ESCAPED_MAX * n):
             return False
         if is_utf8(name, n):
-            put(&self.name, b'"name":"')
+            put(&self.name, b'"name":')
             put_text(&self.name, name, n)
         else:
-            put(&self.name, b'"name_raw":"')
+            put(&self.name, b'"name_raw":')
             put_base64(&self.name, name, n)
-        put_byte(&self.name, c'"')
         self.content_left = self.content_size = row.stored_size
         self.crc = 0
         self.in_content = True
@@ -185,16 +99,14 @@ cdef class TarSplitLines:
         if not reserve(&self.out, LINE_ROOM + self.name.n):
             return False
         put(&self.out, b'{"type":1,')
-        memcpy(self.out.p + self.out.n, self.name.p, self.name.n)
-        self.out.n += self.name.n
+        put_bytes(&self.out, self.name.p, self.name.n)
         if self.content_size:
             for k in range(8):
                 crc[k] = <uint8_t>(self.crc >> (56 - 8 * k))
             put(&self.out, b',"size":')
             put_number(&self.out, self.content_size)
-            put(&self.out, b',"payload":"')
+            put(&self.out, b',"payload":')
             put_base64(&self.out, crc, 8)
-            put_byte(&self.out, c'"')
         else:
             put(&self.out, b',"payload":null')
         put(&self.out, b',"position":')
@@ -208,8 +120,7 @@ cdef class TarSplitLines:
     cdef bint keep(self, const uint8_t *p, Py_ssize_t n) noexcept nogil:
         if not reserve(&self.kept, n):
             return False
-        memcpy(self.kept.p + self.kept.n, p, n)
-        self.kept.n += n
+        put_bytes(&self.kept, p, n)
         while self.kept.n > MAX_HEADER_BYTES:
             if not self.put_tail():
                 return False
@@ -270,8 +181,7 @@ cdef class TarSplitLines:
             return True
         if not reserve(&self.times, sizeof(Times)):
             return False
-        memcpy(self.times.p + self.times.n, &times, sizeof(Times))
-        self.times.n += sizeof(Times)
+        put_bytes(&self.times, <const uint8_t *>&times, sizeof(Times))
         return True
 
     # Doors
@@ -287,8 +197,10 @@ cdef class TarSplitLines:
         return found
 
     def feed(self, const uint8_t[::1] data not None, EntryTable entries not None, Py_ssize_t first, Py_ssize_t end):
-        """The lines that the next bytes of the tar complete. ``entries[first:end]`` are the members whose content begins
-        in or just behind them, none before them; nobody may add to ``entries`` meanwhile.
+        """The lines that the next bytes of the tar complete.
+
+        ``entries[first:end]`` are the members whose content begins in or just behind these bytes and that were not
+        given before; nobody may add to ``entries`` meanwhile.
 
         ValueError for a member whose content does not begin there.
         """

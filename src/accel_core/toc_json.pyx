@@ -5,16 +5,19 @@
     {"version":1,"entries":[{"name":"usr/","type":"dir",…},{"name":"usr/big","type":"reg","size":…,"offset":…,…},
      {"name":"usr/big","type":"chunk","offset":…,"chunkOffset":…,…},…],"tarSplitDigest":"sha256:…"}
 
-What each key means and when it is there: ``accel.formats.stargz.toc``. Bytes of names go in as they are, which makes the
-text no UTF-8 if they are none; JSON's own characters are escaped as Go's encoder does.
+What each key means and when it is there: ``accel.formats.stargz.toc``. Bytes of names go in as they are, which makes
+the text no UTF-8 if they are none.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
-from libc.string cimport memcmp, memcpy, strlen
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdlib cimport free
+from libc.string cimport memcmp, strlen
 
-from accel_core.entries cimport EntryRow, EntryTable, PaxRow, StrRef
+from accel_core.entries cimport EntryRow, EntryTable, PaxRow
+from accel_core.json_write cimport (
+    ESCAPED_MAX, NUMBER_MAX, Out, put, put_base64, put_byte, put_bytes, put_hex, put_number, put_text, reserve,
+)
 from accel_core.rfc3339 cimport RFC3339_MAX, rfc3339_format
 from accel_core.tar_header cimport Text
 from accel_core.tar_pax cimport parse_pax_time
@@ -22,9 +25,7 @@ from accel_core.tar_pax cimport parse_pax_time
 cdef enum:
     DIGEST_BYTES = 32
     DIGEST_TEXT = 7 + 2 * DIGEST_BYTES          # "sha256:" and hex
-    NUMBER_MAX = 20
     XATTR_PREFIX_BYTES = 13
-    ESCAPED_MAX = 6                             # \u00XX
     # Beside its texts an entry has at most: 20 keys of 16 bytes with quotes, colon and comma, type and braces (32),
     # 3 times, 2 digests, 12 numbers
     ROW_ROOM = 20 * 20 + 32 + 3 * RFC3339_MAX + 2 * DIGEST_TEXT + 12 * NUMBER_MAX
@@ -38,15 +39,8 @@ NO_PREFETCH = NO_PREFETCH_ROW
 PREFETCH = PREFETCH_ROW
 
 cdef const char *XATTR_PREFIX = b"SCHILY.xattr."
-cdef const char *HEX = b"0123456789abcdef"
-cdef const char *BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 # The digest of nothing, which eStargz gives for empty files
 cdef const char *EMPTY_DIGEST = b"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-
-
-cdef struct Out:                # room is reserved an entry at a time, so that putting needs no checks
-    uint8_t *p
-    Py_ssize_t n, cap
 
 
 cdef struct Chunks:
@@ -69,78 +63,17 @@ cdef struct Times:              # of GNU and star headers, for one row
 
 # Kernel
 
-cdef bint reserve(Out *out, Py_ssize_t more) noexcept nogil:
-    cdef Py_ssize_t cap = out.cap * 2
-    cdef uint8_t *moved
-    if more <= out.cap - out.n:
-        return True
-    if cap < out.n + more:
-        cap = out.n + more
-    moved = <uint8_t *>realloc(out.p, <size_t>cap)
-    if moved is NULL:
-        return False
-    out.p = moved
-    out.cap = cap
-    return True
-
-
-cdef inline void put(Out *out, const char *literal) noexcept nogil:
-    cdef size_t n = strlen(literal)
-    memcpy(out.p + out.n, literal, n)
-    out.n += <Py_ssize_t>n
-
-
-cdef inline void put_byte(Out *out, uint8_t byte) noexcept nogil:
-    out.p[out.n] = byte
-    out.n += 1
-
-
-cdef void put_text(Out *out, const uint8_t *p, Py_ssize_t n) noexcept nogil:
-    """A quoted string; at most ESCAPED_MAX bytes for one, and the quotes."""
-    cdef Py_ssize_t i
-    cdef uint8_t c
-    put_byte(out, c'"')
-    for i in range(n):
-        c = p[i]
-        if c >= 0x20 and c != c'"' and c != c'\\':
-            put_byte(out, c)
-        elif c == c'"' or c == c'\\':
-            put_byte(out, c'\\')
-            put_byte(out, c)
-        else:
-            put(out, b"\\u00")
-            put_byte(out, HEX[c >> 4])
-            put_byte(out, HEX[c & 15])
-    put_byte(out, c'"')
-
-
-cdef void put_number(Out *out, const char *key, int64_t value) noexcept nogil:
+cdef inline void put_field(Out *out, const char *key, int64_t value) noexcept nogil:
     """A key and a number, unless it is 0."""
-    cdef uint8_t[NUMBER_MAX] digits
-    cdef int n = 0
-    cdef uint64_t left = <uint64_t>value
-    if value == 0:
-        return
-    put(out, key)
-    if value < 0:
-        put_byte(out, c'-')
-        left = 0 - left
-    while left:
-        digits[n] = <uint8_t>(c'0' + left % 10)
-        left //= 10
-        n += 1
-    while n:
-        n -= 1
-        put_byte(out, digits[n])
+    if value != 0:
+        put(out, key)
+        put_number(out, value)
 
 
 cdef void put_digest(Out *out, const char *key, const uint8_t *digest) noexcept nogil:
-    cdef int i
     put(out, key)
     put(out, b'"sha256:')
-    for i in range(DIGEST_BYTES):
-        put_byte(out, HEX[digest[i] >> 4])
-        put_byte(out, HEX[digest[i] & 15])
+    put_hex(out, digest, DIGEST_BYTES)
     put_byte(out, c'"')
 
 
@@ -151,31 +84,8 @@ cdef void put_time(Out *out, const char *key, int64_t seconds, int32_t ns) noexc
     if n:
         put(out, key)
         put_byte(out, c'"')
-        memcpy(out.p + out.n, text, n)
-        out.n += n
+        put_bytes(out, text, n)
         put_byte(out, c'"')
-
-
-cdef void put_base64(Out *out, const uint8_t *p, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i = 0
-    cdef uint32_t bits
-    put_byte(out, c'"')
-    while i + 3 <= n:
-        bits = <uint32_t>p[i] << 16 | <uint32_t>p[i + 1] << 8 | p[i + 2]
-        put_byte(out, BASE64[bits >> 18])
-        put_byte(out, BASE64[bits >> 12 & 63])
-        put_byte(out, BASE64[bits >> 6 & 63])
-        put_byte(out, BASE64[bits & 63])
-        i += 3
-    if i < n:
-        bits = <uint32_t>p[i] << 16
-        if i + 1 < n:
-            bits |= <uint32_t>p[i + 1] << 8
-        put_byte(out, BASE64[bits >> 18])
-        put_byte(out, BASE64[bits >> 12 & 63])
-        put_byte(out, BASE64[bits >> 6 & 63] if i + 1 < n else c'=')
-        put_byte(out, c'=')
-    put_byte(out, c'"')
 
 
 cdef inline const char *type_of(uint8_t typeflag) noexcept nogil:
@@ -250,7 +160,7 @@ cdef const char *take_chunks(
     Out *out, Chunks *chunks, int64_t row, int64_t size, const uint8_t *name, Py_ssize_t n_name,
     const uint8_t *file_digest, bint with_end,
 ) noexcept nogil:
-    """The keys of a file's data, the end of its entry, and the entries of its further chunks. NULL, or what is wrong."""
+    """The keys of a file's data, the end of its entry, and its further chunks. NULL, or what is wrong ("": memory)."""
     cdef Py_ssize_t first = chunks.at, last = chunks.at, i
     cdef int64_t done = 0
     while last < chunks.n and chunks.entry[last] == row:
@@ -276,12 +186,12 @@ cdef const char *take_chunks(
             put(out, b',{"name":')
             put_text(out, name, n_name)
             put(out, b',"type":"chunk"')
-        put_number(out, b',"offset":', chunks.blob_offset[i])
+        put_field(out, b',"offset":', chunks.blob_offset[i])
         if with_end and i == first:
-            put_number(out, b',"endOffset":', chunks.end_offset[last - 1])
-        put_number(out, b',"chunkOffset":', chunks.chunk_offset[i])
+            put_field(out, b',"endOffset":', chunks.end_offset[last - 1])
+        put_field(out, b',"chunkOffset":', chunks.chunk_offset[i])
         if last - first > 1:
-            put_number(out, b',"chunkSize":', chunks.chunk_size[i])
+            put_field(out, b',"chunkSize":', chunks.chunk_size[i])
         put_digest(out, b',"chunkDigest":', chunks.digests + DIGEST_BYTES * i)
         put_byte(out, c'}')
     return NULL
@@ -294,7 +204,7 @@ cdef const char *put_landmark(Out *out, Chunks *chunks, int64_t row) noexcept no
     put(out, b'{"name":')
     put_text(out, <const uint8_t *>name, <Py_ssize_t>strlen(name))
     put(out, b',"type":"reg"')
-    put_number(out, b',"size":', 1)
+    put_field(out, b',"size":', 1)
     return take_chunks(out, chunks, row, 1, NULL, 0, NULL, False)
 
 
@@ -315,13 +225,13 @@ cdef const char *put_row(
     put(out, type_name)
     put_byte(out, c'"')
     if is_file:
-        put_number(out, b',"size":', row.size)
+        put_field(out, b',"size":', row.size)
     if row.linkname.len and (zstd or row.typeflag == c'1' or row.typeflag == c'2'):
         put(out, b',"linkName":')
         put_text(out, arena + row.linkname.pos, row.linkname.len)
-    put_number(out, b',"mode":', row.mode)
-    put_number(out, b',"uid":', row.uid)
-    put_number(out, b',"gid":', row.gid)
+    put_field(out, b',"mode":', row.mode)
+    put_field(out, b',"uid":', row.uid)
+    put_field(out, b',"gid":', row.gid)
     # The epoch too, which the reference leaves out: without a time its own readers show year 1.
     if row.has_mtime and zstd:
         put_time(out, b',"modtime":', row.mtime_s, row.mtime_ns)
@@ -331,8 +241,8 @@ cdef const char *put_row(
         put_pax_time(out, b',"accesstime":', b"atime", 0 if times is NULL else times.atime, row, pax, arena)
         put_pax_time(out, b',"changetime":', b"ctime", 0 if times is NULL else times.ctime, row, pax, arena)
     if zstd or row.typeflag == c'3' or row.typeflag == c'4':
-        put_number(out, b',"devMajor":', row.devmajor)
-        put_number(out, b',"devMinor":', row.devminor)
+        put_field(out, b',"devMajor":', row.devmajor)
+        put_field(out, b',"devMinor":', row.devminor)
     put_xattrs(out, row, pax, arena)
     if is_file and row.size != 0:
         return take_chunks(out, chunks, i, row.size, arena + row.name.pos, row.name.len, file_digest, zstd)
@@ -349,14 +259,15 @@ cdef const char *put_row(
 def write(
     EntryTable entries not None, const int64_t[::1] rows not None, *, const int64_t[::1] chunk_entry not None,
     const int64_t[::1] chunk_offset not None, const int64_t[::1] chunk_size not None,
-    const int64_t[::1] blob_offset not None, const int64_t[::1] end_offset not None, const uint8_t[::1] digests not None,
-    file_digests, bint zstd=False, header_times=(), str tar_split_digest not None = "",
+    const int64_t[::1] blob_offset not None, const int64_t[::1] end_offset not None,
+    const uint8_t[::1] digests not None, file_digests, bint zstd=False, header_times=(),
+    str tar_split_digest not None = "",
 ):
     """The JSON of ``rows`` of ``entries``, in that order; ``NO_PREFETCH`` and ``PREFETCH`` stand for the landmarks.
 
     The arrays describe the chunks of all files that are not empty, in the order of the rows; ``file_digests`` gives the
-    digest of a file of several chunks by its row. ``header_times`` are ``(row, atime, ctime)``, sorted. With ``zstd`` it
-    is the dialect of containers/storage. Raises ValueError for chunks that do not fit the entries.
+    digest of a file of several chunks by its row. ``header_times`` are ``(row, atime, ctime)``, sorted as the rows are.
+    With ``zstd`` it is the dialect of containers/storage. Raises ValueError for chunks that do not fit the entries.
     """
     cdef Py_ssize_t n = rows.shape[0], k = 0, t = 0
     cdef Chunks chunks
@@ -388,8 +299,7 @@ def write(
     try:
         if not reserve(&out, len(head) + 256 * n):
             raise MemoryError
-        memcpy(out.p, <const char *>head, len(head))
-        out.n = len(head)
+        put(&out, head)
         while k < n and wrong is NULL:
             if not reserve(&out, 1):
                 raise MemoryError
@@ -428,8 +338,7 @@ def write(
             raise ValueError(f"{wrong.decode()} (row {rows[k - 1] if k else chunks.entry[chunks.at]})")
         if not reserve(&out, len(tail)):
             raise MemoryError
-        memcpy(out.p + out.n, <const char *>tail, len(tail))
-        out.n += len(tail)
+        put(&out, tail)
         return PyBytes_FromStringAndSize(<const char *>out.p, out.n)
     finally:
         free(out.p)

@@ -1,16 +1,16 @@
 """The JSON table of contents of a layer, from a stranger, to entries and chunks.
 
-A parser of exactly this one document: what a key means is known when its value is read, so that nothing is built but the
-rows. Bounded by the length of the text and by ``max_rows``; nesting by ``json_reader``. Strings keep bytes that are no UTF-8.
-Keys that nobody knows are skipped; those that matter may come once. What must hold beyond JSON is at ``take_entry`` and
-``end_file``. Meaning of the keys: ``accel.formats.stargz.toc``.
+A parser of exactly this one document: what a key means is known when its value is read, so that nothing is built but
+the rows. Bounded by the length of the text and by ``max_rows``; nesting by ``json_reader``. Strings keep bytes that are
+no UTF-8. Keys that nobody knows are skipped; those that matter may come once. What must hold beyond JSON is at
+``take_entry``, ``add_chunk`` and ``end_file``. Meaning of the keys: ``accel.formats.stargz.toc``.
 """
 
 from array import array
 
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
@@ -24,6 +24,7 @@ cdef enum:
     DIGEST_BYTES = 32
     N_COLUMNS = 6
     XATTR_PREFIX_BYTES = 13
+    RECORDS_A_ROW = 4           # on average; a record of 6 bytes takes 29
     N_TYPES = 7
 
 cdef enum:                  # keys of an entry
@@ -294,6 +295,9 @@ cdef class _Reader(JsonReader):
         while True:
             if not self.string():
                 return False
+            if self.entries.n_pax >= RECORDS_A_ROW * self.max_rows:
+                self.too_many = True
+                return False
             if (
                 self.entries.add_string(<const uint8_t *>XATTR_PREFIX, XATTR_PREFIX_BYTES, &key) < 0
                 or self.entries.add_string(self.text, self.n_text, &part) < 0
@@ -495,10 +499,11 @@ def read(const uint8_t[::1] data not None, *, int64_t data_end, int64_t max_rows
     """``(entries, chunk columns, digests of chunks, digests of files, tarSplitDigest)`` of the JSON in ``data``.
 
     The columns are arrays: entry, offset and size in the file, start and end in the blob, offset in the member; the
-    digests 32 bytes a chunk; those of files are ``(entry, digest)`` of files of several chunks. An entry's offsets are in
-    the contents of all files one after the other. Chunks lie before ``data_end``.
+    digests 32 bytes a chunk; those of files are ``(entry, digest)`` of files of several chunks. An entry's offsets are
+    in the contents of all files one after the other. Chunks lie before ``data_end``.
 
-    Raises FormatError for anything that is not so, LimitError for more than ``max_rows`` entries and chunks together.
+    Raises FormatError for anything that is not so, LimitError for more than ``max_rows`` entries and chunks
+    together, or four times as many extended attributes.
     """
     cdef _Reader reader = _Reader(max_rows, data_end)
     cdef bint fine

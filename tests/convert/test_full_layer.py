@@ -24,7 +24,7 @@ from support import tar_cases
 from support.images import directory, file, hardlink, random_tar, symlink, tar_of, whiteout
 from support.lazy_layers import check_estargz, check_zstd, files_of, gunzip, unzstd
 
-BOTH = Recipe((ESTARGZ, ZSTD_CHUNKED), 6, 3)
+BOTH = Recipe((ESTARGZ, ZSTD_CHUNKED), None, 3)
 MIB = 1 << 20
 
 
@@ -136,14 +136,32 @@ def test_every_compression_becomes_both_formats(name: str, compression: str) -> 
     assert (zstd.diff_id, zstd.lazy, zstd.reason) == (digest_of(tar), ("podman",), "")
 
 
-def test_the_bytes_depend_on_neither_threads_nor_compression() -> None:
+def digests(data: bytes, recipe: Recipe, threads: int) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((format, digest_of(blob)) for format, blob in convert(data, recipe, threads=threads)[1].items()))
+
+
+def test_at_a_level_the_bytes_depend_on_neither_threads_nor_compression() -> None:
+    recipe = replace(BOTH, gzip_level=6)
     found = {
-        tuple(sorted((format, digest_of(blob)) for format, blob in blobs.items()))
+        digests(COMPRESSIONS[pack](BIG), recipe, threads)
         for threads in (1, 5)
         for pack in ("gzip", "tar", "zstd of many frames")
-        for _, blobs in [convert(COMPRESSIONS[pack](BIG), threads=threads)]
     }
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("prefetch", [(), (b"/end", b"/small/9")])
+def test_with_the_sources_matches_the_bytes_do_not_depend_on_threads(prefetch: tuple[bytes, ...]) -> None:
+    recipe = replace(BOTH, prefetch=prefetch)
+    assert len({digests(COMPRESSIONS["gzip"](BIG), recipe, threads) for threads in (1, 2, 5)}) == 1
+
+
+def test_the_sources_matches_are_used_again() -> None:
+    data = gzip.compress(BIG, 9, mtime=0)
+    for prefetch in ((), (b"/end",)):
+        _, again = convert(data, replace(BOTH, prefetch=prefetch))
+        _, fresh = convert(data, replace(BOTH, prefetch=prefetch, gzip_level=1))
+        assert len(again[ESTARGZ]) < len(fresh[ESTARGZ]) - 100_000
 
 
 def test_each_format_alone_is_the_same_as_both() -> None:
@@ -153,7 +171,7 @@ def test_each_format_alone_is_the_same_as_both() -> None:
 
 
 def test_for_containerd_the_annotations_are_the_other_ones() -> None:
-    made, blobs = convert(USUAL, Recipe((ZSTD_CHUNKED,), 6, 3, for_stargz=True))
+    made, blobs = convert(USUAL, Recipe((ZSTD_CHUNKED,), None, 3, for_stargz=True))
     zstd = made.written[ZSTD_CHUNKED]
     check_zstd(blobs[ZSTD_CHUNKED], dict(zstd.descriptor.annotations), USUAL, containerd=True)
     assert zstd.lazy == ("stargz-snapshotter",)

@@ -40,9 +40,9 @@ def kib(field):
     return int(next(line for line in open("/proc/self/status") if line.startswith(field)).split()[1])
 
 fd, n_threads = os.open(sys.argv[1], os.O_RDONLY), int(sys.argv[2])
-job = ScanJob(lambda at, n: os.pread(fd, n, at), os.fstat(fd).st_size, 4 << 20, span_digests=True)
+job = ScanJob(lambda at, n: os.pread(fd, n, at), os.fstat(fd).st_size, 4 << 20)
 before = kib("VmRSS")
-scan, _ = scan_parallel(job, threads=n_threads)
+scan = scan_parallel(job, threads=n_threads)
 print(kib("VmHWM") - before - 32 * len(scan.result()[0]))
 """
 

@@ -89,11 +89,11 @@ LAYERS = {
 
 
 def in_chunks(blob: bytes, n_chunks: int, **options: int) -> tuple[object, ...]:
-    return facts_of(scan_in_chunks(job_of(blob, **options), n_chunks=n_chunks, min_chunk_bytes=CHUNK)[0])
+    return facts_of(scan_in_chunks(job_of(blob, **options), n_chunks=n_chunks, min_chunk_bytes=CHUNK))
 
 
 def parallel(blob: bytes, threads: int, **options: int) -> tuple[object, ...]:
-    return facts_of(scan_parallel(job_of(blob, **options), threads=threads, min_chunk_bytes=CHUNK)[0])
+    return facts_of(scan_parallel(job_of(blob, **options), threads=threads, min_chunk_bytes=CHUNK))
 
 
 def job_of(blob: bytes, **options: int) -> ScanJob:

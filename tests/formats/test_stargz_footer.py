@@ -98,7 +98,8 @@ def test_other_writers_of_gzip_headers_are_fine() -> None:
 
 
 @pytest.mark.parametrize("tail", [
-    b"", b"\0" * 72, gzip.compress(b"").rjust(72), gzip.compress(b"x" * 100).rjust(72), zstandard.compress(b"x" * 99).rjust(72),
+    b"", b"\0" * 72, gzip.compress(b"").rjust(72),
+    gzip.compress(b"x" * 100).rjust(72), zstandard.compress(b"x" * 99).rjust(72),
     gzip_footer(5)[:-1].rjust(72), (gzip_footer(5)[:12] + b"XX" + gzip_footer(5)[14:]).rjust(72),
     (gzip_footer(5)[:14] + b"\x15" + gzip_footer(5)[15:]).rjust(72), legacy_footer(5)[1:],
 ])  # fmt: skip
@@ -108,10 +109,12 @@ def test_what_is_no_footer_is_none(tail: bytes) -> None:
 
 @pytest.mark.parametrize("tail", [
     gzip_footer(0), gzip_footer(10_000 - 51), gzip_footer(10_000), gzip_footer((1 << 64) - 1), legacy_footer(0),
-    legacy_footer(10_000 - 47), gzip_footer(0x1234).replace(b"1234", b"12g4"), gzip_footer(0xABC).replace(b"abc", b"ABC"),
+    legacy_footer(10_000 - 47), gzip_footer(0x1234).replace(b"1234", b"12g4"),
+    gzip_footer(0xABC).replace(b"abc", b"ABC"),
     gzip_footer(0x1234).replace(b"STARGZ", b"STARGX"),
     zstd_footer(Extent(0, 5, 5)), zstd_footer(Extent(8, 5, 5)), zstd_footer(Extent(9, 0, 5)),
-    zstd_footer(Extent(9, 10_000, 5)), zstd_footer(Extent(9, (1 << 64) - 1, 5)), zstd_footer(Extent((1 << 64) - 9, 9, 5)),
+    zstd_footer(Extent(9, 10_000, 5)), zstd_footer(Extent(9, (1 << 64) - 1, 5)),
+    zstd_footer(Extent((1 << 64) - 9, 9, 5)),
     zstd_footer(Extent(9, 5, 1 << 63)), zstd_footer(Extent(10_000 - 48, 1, 1)),
     zstd_footer(EXTENT)[:-16] + struct.pack("<Q", 2) + b"GnUlInUx", b"\1" + zstd_footer(EXTENT)[1:],
     zstd_footer(EXTENT).replace(b"GnU", b"GNU"), containers_footer(EXTENT, SPLIT).replace(b"GNU", b"GnU"),

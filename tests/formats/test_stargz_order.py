@@ -12,7 +12,18 @@ from accel.formats.stargz import (
     zstd_refusal,
 )
 from support.stargz_blobs import estargz_blob, scan, tar_split_of
-from support.tars import base256, directory, file, global_pax, gnu_sparse, hardlink, header, pax, symlink, tar_of
+from support.tars import (
+    base256,
+    directory,
+    file,
+    global_pax,
+    gnu_sparse,
+    hardlink,
+    header,
+    pax,
+    symlink,
+    tar_of,
+)
 
 TREE = [
     directory(b"./"), directory(b"./a/"), file(b"./a/x", b"1"), directory(b"./b/"), hardlink(b"./b/link", b"./a/x"),
@@ -61,7 +72,8 @@ def test_a_missing_name_is_reported_or_an_error() -> None:
 def test_earlier_conversions_global_headers_and_earlier_duplicates_are_left_out() -> None:
     members = [
         file(b".no.prefetch.landmark", b"\x0f"), global_pax((b"comment", b"c")), file(b"a", b"1"), file(b"./a", b"2"),
-        file(b"b"), file(b"/.prefetch.landmark", b"\x0f"), file(b"d/.prefetch.landmark"), file(b"./stargz.index.json", b"{}"),
+        file(b"b"), file(b"/.prefetch.landmark", b"\x0f"), file(b"d/.prefetch.landmark"),
+        file(b"./stargz.index.json", b"{}"),
     ]  # fmt: skip
     order = layer_order(scan(tar_of(*members)))
     assert list(order.rows) == [NO_PREFETCH, 3, 4, 6]

@@ -1,4 +1,4 @@
-"""Tables of contents from strangers: the reference writers' are read, lies are found and named, and nothing costs much."""
+"""Tables of contents from strangers: the reference's are read, lies are found and named, nothing costs much."""
 
 import gzip
 import hashlib
@@ -125,7 +125,8 @@ def file_entry(name: str = "f", size: int = 10, offset: int = 100, **more: Any) 
 
 
 def chunk_entry(offset: int, at: int, size: int = 0, **more: Any) -> Entry:
-    return {"name": "f", "type": "chunk", "offset": offset, "chunkOffset": at, "chunkSize": size, "chunkDigest": SHA, **more}
+    place = {"offset": offset, "chunkOffset": at, "chunkSize": size}
+    return {"name": "f", "type": "chunk", **place, "chunkDigest": SHA, **more}
 
 
 def toc_of(*entries: Entry, **more: Any) -> bytes:
@@ -212,13 +213,16 @@ def test_a_lie_is_found_and_named(name: str) -> None:
 
 def test_what_is_unusual_but_true_is_read() -> None:
     toc = parse_toc(toc_of(
-        {"name": "../../etc/passwd", "type": "symlink", "linkName": "/x", "unknown": [{"a": [1.5e3, None, True]}], "NumLink": 0},
+        {"name": "../../etc/passwd", "type": "symlink", "linkName": "/x", "NumLink": 0,
+         "unknown": [{"a": [1.5e3, None, True]}]},
         {"name": "null", "type": "dir", "xattrs": None, "modtime": "", "uid": None},
         {"name": "zone", "type": "dir", "modtime": "2020-01-01T00:00:00.25+01:00"},
         {"name": "negative", "type": "dir", "uid": -1, "mode": -(1 << 63)},
         {"name": "é\"\\\n", "type": "fifo", "xattrs": {"": "", "k": "/+8="}, "userName": "u", "groupName": "g"},
-        file_entry(chunkSize=4, chunkDigest=SHA, innerOffset=600, offset=0, endOffset=0), chunk_entry(90, 4, 6, chunkType="zeros"),
-        {"name": "late", "type": "hardlink", "linkName": "later"}, {"name": "lost", "type": "hardlink", "linkName": "nowhere"},
+        file_entry(chunkSize=4, chunkDigest=SHA, innerOffset=600, offset=0, endOffset=0),
+        chunk_entry(90, 4, 6, chunkType="zeros"),
+        {"name": "late", "type": "hardlink", "linkName": "later"},
+        {"name": "lost", "type": "hardlink", "linkName": "nowhere"},
         file_entry("later", 3, 95), tarSplitDigest=OTHER,
     ), data_end=DATA_END)  # fmt: skip
     entries = list(toc.entries)
@@ -266,10 +270,14 @@ def repr_of(value: Any) -> str:
 
 
 VALUES = [
-    "0", "-0", "-1", "01", "1.", ".5", "1.5", "1e5", "1E+5", "1e-05", "1e", "+1", "-", "NaN", "Infinity", "0x1", "1_000", "true", "tru",
-    "false", "null", "nul", "nullx", '""', '"a', '"\\', '"\\u12"', '"\\u12g4"', '"\\ud800"', '"\\udc00"', '"\\ud83d\\ude00"',
-    '"\\ud83dx"', '"\\ud83d\\u0041"', '"\\x"', '"\\/\\b\\f\\n\\r\\t\\"\\\\"', '"\t"', '"\x7f"', '"\n"', "[]", "[", "[,]", "[1,]", "[1 2]", "[1,2]", "[[],{}]",
-    "{}", "{", "{,}", '{"a"}', '{"a":}', '{"a":1,}', '{"a":1 "b":2}', '{a:1}', "{1:2}", '{"a":{"b":[{"c":null}]}}', " 1 ", "\v1", "\ufeff1", "'a'",
+    "0", "-0", "-1", "01", "1.", ".5", "1.5", "1e5", "1E+5", "1e-05", "1e", "+1", "-", "NaN",
+    "Infinity", "0x1", "1_000", "true", "tru",
+    "false", "null", "nul", "nullx", '""', '"a', '"\\', '"\\u12"', '"\\u12g4"', '"\\ud800"', '"\\udc00"',
+    '"\\ud83d\\ude00"',
+    '"\\ud83dx"', '"\\ud83d\\u0041"', '"\\x"', '"\\/\\b\\f\\n\\r\\t\\"\\\\"', '"\t"', '"\x7f"', '"\n"',
+    "[]", "[", "[,]", "[1,]", "[1 2]", "[1,2]", "[[],{}]",
+    "{}", "{", "{,}", '{"a"}', '{"a":}', '{"a":1,}', '{"a":1 "b":2}', '{a:1}',
+    "{1:2}", '{"a":{"b":[{"c":null}]}}', " 1 ", "\v1", "\ufeff1", "'a'",
     "[" * 40 + "]" * 40, "// c\n1", "",
 ]  # fmt: skip
 
@@ -309,6 +317,10 @@ def test_entries_and_chunks_are_limited() -> None:
     assert len(parse_toc(raw, data_end=DATA_END, max_rows=3).entries) == 2
     with pytest.raises(LimitError, match="too many"):
         parse_toc(raw, data_end=DATA_END, max_rows=2)
+    attributes = toc_of({**DIRECTORY, "xattrs": {str(i): "" for i in range(12)}})
+    assert len(parse_toc(attributes, data_end=DATA_END, max_rows=3).entries[0].pax) == 12
+    with pytest.raises(LimitError, match="too many"):
+        parse_toc(attributes, data_end=DATA_END, max_rows=2)
 
 
 def test_memory_is_bounded_by_the_text() -> None:

@@ -3,9 +3,10 @@
 ``inflate``   the verdict of zlib on the bytes as a gzip stream, and on their deflate part with a trailer that fits; if
               that is valid, every checkpoint in it
 ``windows``   the bytes of a sparse window that are gone are not needed: any others do in their place
+``members``   the bytes as a gzip stream, its matches bent a little, and members anywhere: zlib reads them all
 ``tar``       entries and errors do not depend on how the bytes are cut into pieces
 ``parallel``  a layer scanned in chunks by several threads is what one scan says it is, and no great deal of work
-``stargz_toc``  a table of contents is read only if ``json`` reads it too; chunks then lie in order, and all of it written
+``stargz_toc``  a table of contents is read only if ``json`` reads it too; chunks then lie in order, and what is written
               again says the same
 ``ztoc``      decoding ends with a value or one of our errors; what decodes, encodes and decodes to the same value
 """
@@ -21,9 +22,11 @@ from typing import Any, Literal
 
 from accel_core import LayerScanner, inflate_span
 from accel_core.errors import AccelError
+from accel_core.member_encode import encode_members
 from accel_core.tar_scan import TarScanner
 from support.gzip_member import member
 from support.hostile_layers import CHUNK_BYTES
+from support.matches import fault, tokens_of, unpack
 from support.scans import said_by_one_scan, said_by_threads
 from support.tar_layers import around
 from support.verdicts import our_verdict
@@ -101,6 +104,25 @@ def windows(data: bytes) -> None:
     for placement in PLACEMENTS:
         fault = window_fault(blob, tar, span_bytes, placement)
         require(fault is None, fault or "")
+
+
+def members(data: bytes) -> None:
+    data = data[:MAX_INPUT_BYTES]
+    rng = Random(zlib.crc32(data))
+    try:
+        inflated, matches, _ = tokens_of(data, rng.choice((0, 1, 319, 2048)))
+    except AccelError:
+        return
+    bent = bytearray(matches)
+    for _ in range(rng.choice((0, 0, 1, 50)) if bent else 0):
+        bent[rng.randrange(len(bent))] = rng.randrange(256)
+    starts = sorted({0, *(rng.randrange(len(inflated) + 1) for _ in range(rng.choice((0, 1, 30))))})
+    blob, offsets = encode_members(inflated, starts, matches=bent)
+    require(fault(inflated, unpack(matches)) is None, "a match is not true")
+    for start, end, offset in zip(starts, [*starts[1:], len(inflated)], offsets, strict=True):
+        one = zlib.decompressobj(31)
+        require(one.decompress(blob[offset:], end - start + 1) == inflated[start:end], f"member at {start} differs")
+        require(one.eof, f"member at {start} does not end")
 
 
 def tar(data: bytes) -> None:
@@ -196,11 +218,10 @@ def stargz_toc(data: bytes) -> None:
 
 
 def check_rewritten(stargz: Any, toc: Any) -> None:
-    """Written in the zstd dialect, which loses nothing of entries, and read again. Members shared by chunks it has not."""
+    """Written in the zstd dialect, which loses nothing of entries but cannot share members, and read again."""
     chunks = toc.chunks
-    if any(chunks.inner_offset) or not set(chunks.entry) - set(toc.file_digests) <= {
-        row for row in chunks.entry if chunks.entry.count(row) == 1
-    }:
+    several = {row for row, offset in zip(chunks.entry, chunks.chunk_offset, strict=True) if offset}
+    if any(chunks.inner_offset) or several - set(toc.file_digests):
         return
     raw = stargz.zstd_toc(toc.entries, chunks, toc.file_digests, "")
     again = stargz.parse_toc(raw, data_end=1 << 40)
@@ -214,4 +235,6 @@ def check_rewritten(stargz: Any, toc: Any) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "inflate": inflate, "windows": windows, "tar": tar, "parallel": parallel, "ztoc": ztoc,
     "stargz_toc": stargz_toc,
+
+    "inflate": inflate, "windows": windows, "members": members, "tar": tar, "parallel": parallel, "ztoc": ztoc,
 }  # fmt: skip

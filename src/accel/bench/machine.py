@@ -9,7 +9,7 @@ from pathlib import Path
 
 import accel_core
 from accel.bench.counters import nominal_ghz
-from accel_core import cpu, crc32, gzip_stream
+from accel_core import cpu, crc32, gzip_stream, sha256
 
 BUSY_LOAD = 0.5  # processes that wanted a CPU, on average over the minute before
 
@@ -24,6 +24,7 @@ class Machine:
     features: tuple[str, ...]  # CPU features that the kernels use
     decoder: str  # chosen by accel for these features
     crc32: str
+    sha256: str
     memory_mb: int | None  # free at the start
     load: float | None  # of the minute before the start
     system: str
@@ -49,6 +50,7 @@ def describe_machine() -> Machine:
         features=tuple(sorted(cpu.features())),
         decoder=gzip_stream.implementations()[0],
         crc32=crc32.implementations()[0],
+        sha256=sha256.implementations()[0],
         memory_mb=None if free is None else free // 1_000_000,
         load=load(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",

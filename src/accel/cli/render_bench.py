@@ -46,7 +46,8 @@ def machine_line(machine: "Machine") -> str:
     """CPU, how many, what the kernels make of it."""
     return (
         f"{machine.cpu}, {machine.cpus} CPUs, {machine.system}, Python {machine.python}; "
-        f"kernels: {machine.decoder} decoder, {machine.crc32} CRC-32 (CPU: {', '.join(machine.features) or 'plain'}), "
+        f"kernels: {machine.decoder} decoder, {machine.crc32} CRC-32, {machine.sha256} SHA-256 "
+        f"(CPU: {', '.join(machine.features) or 'plain'}), "
         f"{machine.compiler}"
     )
 

@@ -13,8 +13,7 @@ INDEX_ONLY, FULL = "index-only", "full"
 SOCI, ESTARGZ, ZSTD_CHUNKED = "soci", "estargz", "zstd-chunked"
 FORMATS = {INDEX_ONLY: (SOCI,), FULL: (ESTARGZ, ZSTD_CHUNKED)}  # what each mode can make, in the order of the result
 
-# zlib's and zstd's own, and what is best for each reader's patience.
-_GZIP_LEVELS = {"default": 6, "best": 9}
+MAX_GZIP_LEVEL, MAX_ZSTD_LEVEL = 12, 22  # libdeflate's, zstd's
 _ZSTD_LEVELS = {"default": 3, "best": 19}
 
 
@@ -55,8 +54,8 @@ class ConvertOptions:
             raise ConfigError("span size must be between 64 KiB and 128 MiB")
         if self.min_layer_bytes < 0 or self.max_layer_bytes <= 0 or self.threads < 1:
             raise ConfigError("sizes must not be negative, threads must be at least 1")
-        if self.level not in _GZIP_LEVELS and not (self.level.isdecimal() and 1 <= int(self.level) <= 22):
-            raise ConfigError(f"level {self.level!r} is neither default, best nor a number from 1 to 22")
+        if self.level not in _ZSTD_LEVELS and not (self.level.isdecimal() and 1 <= int(self.level) <= MAX_ZSTD_LEVEL):
+            raise ConfigError(f"level {self.level!r} is neither default, best nor a number from 1 to {MAX_ZSTD_LEVEL}")
         if FULL not in self.modes and (self.prefetch or self.containerd_only or self.level != "default"):
             raise ConfigError("level, prefetch and containerd-only are about layers that are written: use mode full")
         if FULL in self.modes and (self.digest_identical or self.referrers):
@@ -93,9 +92,11 @@ class ConvertOptions:
         return tuple(name for name in able if not named or name in named)
 
     @property
-    def gzip_level(self) -> int:
-        """Level of the gzip members of eStargz."""
-        return _GZIP_LEVELS.get(self.level) or min(int(self.level), 9)
+    def gzip_level(self) -> int | None:
+        """Level of the gzip members of eStargz; None: use what a gzip source's encoder found."""
+        if self.level == "default":
+            return None
+        return MAX_GZIP_LEVEL if self.level == "best" else min(int(self.level), MAX_GZIP_LEVEL)
 
     @property
     def zstd_level(self) -> int:

@@ -199,7 +199,7 @@ class ZstdFrames:
         self._pass_over = 0
         self._held = b""
         self._needed = 4
-        self._next = self._magic
+        self._next: Callable[[bytes], None] = self._magic
         self._has_checksum = False
 
     @property

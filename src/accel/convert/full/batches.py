@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from accel_core.entries import EntryTable
+from accel_core.gzip_tokens import MATCH_BYTES
 from accel_core.tar_batches import TarBatches
 
 BATCH_BYTES = 4 << 20
 CHUNK_BYTES = 4 << 20  # of a file, compressed on its own: what the reference writers use
 _PIECE_BYTES = 1 << 20
+_HALF, _WHOLE = 1 << 31, 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,8 @@ class Batch:
 
     The lists have an item for each chunk: the row of its entry, its offset in the file, where it starts and ends in
     ``data``. ``entry_bytes`` of the data belong to entries; what is behind is end-of-archive mark and trailing bytes.
+    ``matches`` are those that a gzip source had there, as ``accel_core.gzip_tokens`` gives them, if all are known;
+    ``origin`` is where the batch begins in the stream that they count from.
     """
 
     start: int
@@ -26,6 +30,8 @@ class Batch:
     chunk_offsets: list[int]
     starts: list[int]
     ends: list[int]
+    matches: bytearray | None = None
+    origin: int = 0
 
 
 class Cutter:
@@ -39,6 +45,7 @@ class Cutter:
         self._cuts = TarBatches(batch_bytes=BATCH_BYTES, chunk_bytes=CHUNK_BYTES)
         self._held = bytearray()
         self._start = 0
+        self._matches = MatchBuffer()
 
     @property
     def position(self) -> int:
@@ -54,8 +61,13 @@ class Cutter:
         """How many entries' data begins at ``offset`` or before it."""
         return self._cuts.n_entries_until(offset)
 
-    def push(self, data: bytes | memoryview) -> None:
-        """The next bytes. Raises FormatError, LimitError, and what ``on_batch`` raises."""
+    def push(self, data: bytes | memoryview, matches: memoryview | None = None, origin: int = 0) -> None:
+        """The next bytes. Raises FormatError, LimitError, and what ``on_batch`` raises.
+
+        ``matches`` are those that begin in ``data``, perhaps with some before it, which is at ``origin`` in the stream
+        that they count from.
+        """
+        self._matches.add(self._cuts.position, matches, origin)
         view = memoryview(data)
         for first in range(0, len(view), _PIECE_BYTES):
             piece = view[first : first + _PIECE_BYTES]
@@ -81,4 +93,54 @@ class Cutter:
         del data[n_bytes:]
         self._start = end
         entry_bytes = max(0, min(self._cuts.entries_end - start, n_bytes))
-        self._on_batch(Batch(start, data, entry_bytes, *self._cuts.chunks(start, end)))
+        chunks = self._cuts.chunks(start, end)
+        self._on_batch(Batch(start, data, entry_bytes, *chunks, *self._matches.take(start, end)))
+
+
+class MatchBuffer:
+    """Matches of the bytes that no batch has got yet.
+
+    A batch gets its matches if all of its bytes came with them, and from one place of the stream: where bytes of another
+    place follow, matches would reach back over the seam.
+    """
+
+    def __init__(self) -> None:
+        self._records = bytearray()
+        # Where in the tar each stretch begins, and how far its stream is ahead of it; None for bytes without matches.
+        self._stretches: list[tuple[int, int | None]] = []
+
+    def add(self, position: int, matches: memoryview | None, origin: int) -> None:
+        """The matches of the next bytes, which are at ``position`` in the tar (None: not known)."""
+        shift = None if matches is None else origin - position
+        if not self._stretches or self._stretches[-1][1] != shift:
+            self._stretches.append((position, shift))
+        if matches is not None:
+            self._records += matches
+
+    def take(self, start: int, end: int) -> tuple[bytearray | None, int]:
+        """Those that begin in the bytes ``[start, end)`` of the tar, and where ``start`` is for them."""
+        ours = [stretch for stretch in self._stretches if stretch[0] < end]
+        rest = self._stretches[len(ours) :]
+        shift = ours[-1][1]
+        self._stretches = [(end, shift), *rest]
+        if shift is None:
+            return None, 0
+        origin = start + shift
+        last = self._index(origin, origin + end - start)
+        first = self._index(origin, origin) if len(ours) == 1 else last
+        taken = self._records[first * MATCH_BYTES : last * MATCH_BYTES]
+        del self._records[: last * MATCH_BYTES]
+        return (taken if len(ours) == 1 else None), origin
+
+    def _index(self, origin: int, offset: int) -> int:
+        """How many records begin before ``offset``, which is at most 2^31 from ``origin``."""
+        low, high = 0, len(self._records) // MATCH_BYTES
+        while low < high:
+            middle = (low + high) // 2
+            at = int.from_bytes(self._records[middle * MATCH_BYTES : middle * MATCH_BYTES + 4], "little")
+            # Positions count modulo 2^32.
+            if (at - offset + _HALF) % _WHOLE < _HALF:
+                low = middle + 1
+            else:
+                high = middle
+        return low

@@ -11,14 +11,17 @@ alone in its frame, as podman's reader wants it.
 """
 
 import threading
-import zlib
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import zstandard
+from deflate import gzip_compress
 
 from accel.convert.full.batches import Batch
+from accel_core.member_encode import encode_members
+
+USUAL_GZIP_LEVEL = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +34,26 @@ class Encoded:
 
 
 class GzipEncoder:
-    """Batches to gzip members; ``level`` is zlib's. Entries only: what is behind them is left out."""
+    """Batches to gzip members. Entries only: what is behind them is left out.
 
-    def __init__(self, level: int) -> None:
-        self._level = level
+    With a ``level``, libdeflate's, every member is compressed afresh. Without, the matches that come with a batch are
+    used again, so that hardly anything has to be searched for; a batch without them is compressed at the usual level.
+    """
+
+    def __init__(self, level: int | None) -> None:
+        self._level = level or USUAL_GZIP_LEVEL
+        self._uses_matches = level is None
 
     def encode(self, batch: Batch) -> Encoded:
         """The members of a batch."""
         cuts = batch.starts if batch.starts[:1] == [0] else [0, *batch.starts]
         n_before = len(cuts) - len(batch.starts)
-        data, offsets = self._members(memoryview(batch.data)[: batch.entry_bytes], cuts)
+        view = memoryview(batch.data)[: batch.entry_bytes]
+        if self._uses_matches and batch.matches is not None:
+            data, offsets = encode_members(view, cuts, matches=batch.matches, origin=batch.origin)
+            offsets.append(len(data))
+        else:
+            data, offsets = self._members(view, cuts)
         return Encoded(data, offsets[n_before:-1], offsets[n_before + 1 :])
 
     def encode_whole(self, data: bytes | bytearray) -> Encoded:
@@ -51,8 +64,7 @@ class GzipEncoder:
         """One member from each cut to the next, and where each begins, and the last ends."""
         pieces, offsets = [], [0]
         for start, end in zip(cuts, [*cuts[1:], len(data)], strict=True):
-            member = zlib.compressobj(self._level, zlib.DEFLATED, 31)
-            piece = member.compress(data[start:end]) + member.flush()
+            piece = gzip_compress(data[start:end], self._level)
             pieces.append(piece)
             offsets.append(offsets[-1] + len(piece))
         return b"".join(pieces), offsets

@@ -8,6 +8,7 @@ from functools import partial
 from accel.convert.full.image import NewLayer
 from accel.convert.full.layer import Made, Recipe, Workers, make_layer
 from accel.convert.full.names import OPTIONS, PLAIN, SOURCE_DIGEST, fingerprint
+from accel.convert.full.recognise import recognise
 from accel.convert.full.tar_source import TarSource
 from accel.convert.full.writers import Written
 from accel.convert.options import ESTARGZ, INDEX_ONLY, ConvertOptions
@@ -71,6 +72,12 @@ class LayerConverter:
         started = time.monotonic()
         state = "stopped"
         try:
+            taken = self._taken_over(layer, formats)
+            formats_left = tuple(format for format in formats if format not in taken)
+            if not formats_left:
+                state = "already converted"
+                outputs = tuple(outcome.report for outcome in taken.values())
+                return Converted(job.report(state, outputs=outputs), taken)
             source = TarSource(
                 self.store.blob(layer),
                 layer,
@@ -78,9 +85,11 @@ class LayerConverter:
                 max_uncomp_bytes=self.options.max_layer_bytes,
             )
             span_bytes, index = self._index_wanted(job, source)
-            made = make_layer(source, self._recipe(formats, span_bytes), self.workers, self.stage)
+            made = make_layer(source, self._recipe(formats_left, span_bytes), self.workers, self.stage)
             state = "converted"
-            return self._converted(job, formats, made, started, span_bytes, index)
+            written = {format: self._outcome(layer, format, made) for format in formats_left}
+            by_format = {format: (taken | written)[format] for format in formats}
+            return self._converted(job, by_format, made, started, span_bytes, index)
         except BAD_LAYER as error:
             state = "unsupported" if isinstance(error, UnsupportedError) else "failed"
             if isinstance(error, FormatError):
@@ -88,6 +97,15 @@ class LayerConverter:
             return kept(job, formats, state, str(error), with_index=INDEX_ONLY in self.options.modes)
         finally:
             progress.end(layer.digest, state)
+
+    def _taken_over(self, layer: Descriptor, formats: tuple[str, ...]) -> dict[str, Outcome]:
+        """The formats that the source is in already."""
+        taken = {}
+        for format in formats:
+            known = recognise(self.store, layer, format, self.options)
+            if known is not None:
+                taken[format] = Outcome(*known, self.store)
+        return taken
 
     def _recipe(self, formats: tuple[str, ...], span_bytes: int | None) -> Recipe:
         return Recipe(
@@ -115,13 +133,12 @@ class LayerConverter:
     def _converted(
         self,
         job: LayerJob,
-        formats: tuple[str, ...],
+        by_format: dict[str, Outcome],
         made: Made,
         started: float,
         span_bytes: int | None,
         index: IndexRow | None,
     ) -> Converted:
-        by_format = {format: self._outcome(job.descriptor, format, made) for format in formats}
         row = job.report(
             "converted",
             entries=made.n_entries,

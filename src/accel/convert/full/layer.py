@@ -25,7 +25,7 @@ from accel.convert.full.sums import FileDigests, chunk_digests
 from accel.convert.full.tar_source import Push, TarSource
 from accel.convert.full.writers import EstargzWriter, PlainGzipWriter, Writer, Written, ZstdWriter
 from accel.convert.options import ESTARGZ, ZSTD_CHUNKED
-from accel.formats.stargz import estargz_refusal, layer_order, zstd_refusal
+from accel.formats.stargz import estargz_refusal, layer_order
 from accel.stores import StagedBlob
 from accel_core.entries import EntryTable
 from accel_core.layer_index import LayerIndex
@@ -49,7 +49,7 @@ class Recipe:
     """What to make of layers, and how. ``prefetch`` are paths of files that go to the front of eStargz layers."""
 
     formats: tuple[str, ...]
-    gzip_level: int
+    gzip_level: int | None  # None: use a gzip source's matches again
     zstd_level: int
     prefetch: tuple[bytes, ...] = ()
     for_stargz: bool = False  # annotate zstd for stargz-snapshotter, not for podman
@@ -107,7 +107,7 @@ class _Layer:
             estargz = EstargzWriter(self._staged(ESTARGZ), self._gzip(), landmark=True)
             writers.append(estargz)
         if ZSTD_CHUNKED in recipe.formats:
-            zstd = ZstdWriter(self._staged(ZSTD_CHUNKED), ZstdEncoder(recipe.zstd_level))
+            zstd = ZstdWriter(self._staged(ZSTD_CHUNKED), ZstdEncoder(recipe.zstd_level), for_stargz=recipe.for_stargz)
             writers.append(zstd)
 
         def read(push: Push) -> None:
@@ -116,12 +116,9 @@ class _Layer:
         entries, file_digests, made.uncomp_size = self._pass(writers, read)
         made.n_entries = len(entries)
         if zstd is not None:
-            refusal = zstd_refusal(entries)
-            reason = refusal.stargz if recipe.for_stargz else refusal.containers
+            reason = zstd.refusal(entries)
             if not (reason and self._keep_source(ZSTD_CHUNKED, "zstd", reason)):
-                made.written[ZSTD_CHUNKED] = zstd.finish(
-                    entries, file_digests, reason, for_stargz=recipe.for_stargz
-                )
+                made.written[ZSTD_CHUNKED] = zstd.finish(entries, file_digests, reason)
         if ESTARGZ in recipe.formats:
             self._finish_estargz(estargz, entries, file_digests)
 

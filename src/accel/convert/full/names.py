@@ -1,7 +1,6 @@
 """Annotations of our own on the layers we write, so that a later run finds them again."""
 
 import hashlib
-import zlib
 from collections.abc import Collection, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
@@ -43,7 +42,7 @@ def fingerprint(format: str, options: ConvertOptions) -> str:
     """A short hash of all that decides about the bytes and annotations of a layer: the same one, the same layer."""
     facts: dict[str, object] = {"accel": _own_version(), "format": format}
     if format == ESTARGZ:
-        facts |= {"level": options.gzip_level, "zlib": zlib.ZLIB_RUNTIME_VERSION}
+        facts |= {"level": options.gzip_level, "libdeflate": version("deflate")}
         if options.prefetch:
             ordered = b"\n".join(dict.fromkeys(options.prefetch))
             facts["prefetch"] = hashlib.sha256(ordered).hexdigest()

@@ -5,7 +5,7 @@ the rest. What goes to the front waits in a temporary file when it is large.
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -33,7 +33,7 @@ def read_reordered(source: TarSource, entries: EntryTable, order: Order, push: P
             _push_range(spool, places[ranges[row]], push)
     push(memoryview(landmark_member(prefetch=bool(front))))
     end = _range(entries, len(entries) - 1)[1] if len(entries) else 0
-    rest = RangeFilter(gaps(sorted(ranges.values()), end), lambda _, data: push(data))
+    rest = RangeFilter(gaps(sorted(ranges.values()), end), push)
     source.read(rest.push)
     if not rest.is_done:
         raise FormatError("the layer is shorter than when it was first read")
@@ -63,10 +63,10 @@ def gaps(ranges: Sequence[Range], end: int) -> list[Range]:
 
 @dataclass(slots=True)
 class RangeFilter:
-    """Hands on the bytes of a stream that lie in ``ranges``, sorted and disjoint, with the number of their range."""
+    """Hands on the bytes of a tar that lie in ``ranges``, sorted and disjoint, and their matches."""
 
     ranges: Sequence[Range]
-    hand_on: Callable[[int, memoryview], object]
+    hand_on: Push
     position: int = 0
     number: int = 0
 
@@ -75,14 +75,16 @@ class RangeFilter:
         """Whether all ranges have passed."""
         return self.number == len(self.ranges)
 
-    def push(self, data: memoryview) -> None:
-        """The next bytes of the stream."""
+    def push(self, data: memoryview, matches: memoryview | None = None, origin: int = 0) -> None:
+        """The next bytes of the tar."""
         first, end = self.position, self.position + len(data)
         while not self.is_done and self.ranges[self.number][0] < end:
             start, stop = self.ranges[self.number]
-            part = data[max(start - first, 0) : min(stop, end) - first]
-            if part:
-                self.hand_on(self.number, part)
+            at = max(start - first, 0)
+            if part := data[at : min(stop, end) - first]:
+                # Who takes them passes over matches that begin elsewhere; more than once they would be too many.
+                self.hand_on(part, matches, origin + at)
+                matches = matches and matches[:0]
             if stop > end:
                 break
             self.number += 1
@@ -102,9 +104,9 @@ def _collect(source: TarSource, wanted: Sequence[Range], spool: IO[bytes]) -> di
         at += stop - start
     if not ranges:
         return places
-    collector = RangeFilter(ranges, lambda _, data: spool.write(data))
+    collector = RangeFilter(ranges, lambda data, matches=None, origin=0, /: spool.write(data))
 
-    def push(data: memoryview) -> None:
+    def push(data: memoryview, matches: memoryview | None = None, origin: int = 0) -> None:
         collector.push(data)
         if collector.is_done:
             raise _Enough

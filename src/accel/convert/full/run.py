@@ -195,7 +195,7 @@ def _with_found(
     one: Converted, job: LayerJob, formats: tuple[str, ...], found: Mapping[tuple[str, str], Outcome]
 ) -> Converted:
     """``one`` with the formats that were there already, if the layer could be read."""
-    if one.row.state != "converted":
+    if one.row.state not in ("converted", "already converted"):
         return one
     earlier = {f: found[job.descriptor.digest, f] for f in formats if (job.descriptor.digest, f) in found}
     if not earlier:

@@ -23,6 +23,7 @@ from accel.formats.stargz import (
     NO_PREFETCH,
     ZSTD_LAYER,
     ChunkTable,
+    TarSplit,
     TarSplitWriter,
     estargz_annotations,
     estargz_end,
@@ -31,6 +32,7 @@ from accel.formats.stargz import (
     toc_member,
     toc_size_refusal,
     zstd_end,
+    zstd_refusal,
     zstd_toc,
 )
 from accel.oci import Descriptor
@@ -173,19 +175,21 @@ class EstargzWriter:
 
 
 class ZstdWriter:
-    """A zstd:chunked blob, which holds the source's tar as it is."""
+    """A zstd:chunked blob, which holds the source's tar as it is; ``for_stargz``: not for podman."""
 
-    def __init__(self, staged: StagedBlob, encoder: ZstdEncoder) -> None:
+    def __init__(self, staged: StagedBlob, encoder: ZstdEncoder, *, for_stargz: bool) -> None:
+        self._for_stargz = for_stargz
         self._file = _BlobFile(staged)
         self._encoder = encoder
         self._tar: Hash = hashlib.sha256()
         self._tar_size = 0
         self._chunks = ChunkTable()
-        self._split = TarSplitWriter()
+        self._split_writer = TarSplitWriter()
+        self._split: TarSplit | None = None
         self._n_entries = 0
 
     def look(self, batch: Batch, entries: EntryTable, n_entries: int) -> None:
-        self._split.add(batch.data, entries, self._n_entries, n_entries)
+        self._split_writer.add(batch.data, entries, self._n_entries, n_entries)
         self._n_entries = n_entries
 
     def encode(self, batch: Batch) -> Encoded:
@@ -202,27 +206,29 @@ class ZstdWriter:
         """The digest of the tar given so far."""
         return f"sha256:{self._tar.hexdigest()}"
 
-    def finish(
-        self, entries: EntryTable, file_digests: dict[int, bytes], refusal: str, *, for_stargz: bool
-    ) -> Written:
-        """The blob's end, and its layer with the annotations of one kind of reader.
+    def refusal(self, entries: EntryTable) -> str:
+        """Why the reader that it is for would not take it, "" if it would; to be asked once all is added."""
+        self._split = self._split_writer.finish()
+        refusal = zstd_refusal(entries, self._split)
+        return refusal.stargz if self._for_stargz else refusal.containers
 
-        If ``refusal`` says why that reader would not take it, the blob ends with its data: a plain zstd layer.
-        """
+    def finish(self, entries: EntryTable, file_digests: dict[int, bytes], refusal: str) -> Written:
+        """The blob's end, and its layer. With a ``refusal`` the blob ends with its data: a plain zstd layer."""
         if not self._tar_size:
             self._file.write(self._encoder.empty_frame())
-        if refusal:
+        split = self._split
+        if refusal or split is None:
             return self._plain(refusal)
-        split = self._split.finish()
-        toc = zstd_toc(
-            entries, self._chunks, file_digests, split.digest, header_times=split.header_times
-        )
+        toc = zstd_toc(entries, self._chunks, file_digests, split.digest, header_times=split.header_times)
         if refusal := toc_size_refusal(max(len(toc), split.uncomp_size)):
             return self._plain(refusal)
         end = zstd_end(self._file.size, toc, split)
         self._file.write(end.data)
-        annotations = end.stargz_annotations(self._tar_size) if for_stargz else end.containers_annotations()
-        return Written(self._file.descriptor(ZSTD_LAYER, annotations), self.diff_id, (STARGZ if for_stargz else PODMAN,))
+        if self._for_stargz:
+            reader, annotations = STARGZ, end.stargz_annotations(self._tar_size)
+        else:
+            reader, annotations = PODMAN, end.containers_annotations()
+        return Written(self._file.descriptor(ZSTD_LAYER, annotations), self.diff_id, (reader,))
 
     def _plain(self, reason: str) -> Written:
         return Written(self._file.descriptor(ZSTD_LAYER, {}), self.diff_id, (), reason)

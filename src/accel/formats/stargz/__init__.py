@@ -40,7 +40,7 @@ from accel.formats.stargz.descriptors import (
 )
 from accel.formats.stargz.footer import MAX_FOOTER_BYTES, Extent, Footer, parse_footer
 from accel.formats.stargz.landmarks import LANDMARK_DATA_OFFSET, landmark_member, toc_member
-from accel.formats.stargz.names import CHUNK_BYTES, MAX_TOC_BYTES, Annotation
+from accel.formats.stargz.names import CHUNK_BYTES, LANDMARKS, MAX_TOC_BYTES, TOC_NAME, Annotation
 from accel.formats.stargz.order import Order, layer_order
 from accel.formats.stargz.read import Toc, decompress_frame, external_toc_json, parse_toc, toc_json
 from accel.formats.stargz.refuse import Refusal, estargz_refusal, toc_size_refusal, zstd_refusal
@@ -51,11 +51,13 @@ from accel_core.toc_json import NO_PREFETCH, PREFETCH
 __all__ = [
     "CHUNK_BYTES",
     "ESTARGZ_LAYER",
+    "LANDMARKS",
     "LANDMARK_DATA_OFFSET",
     "MAX_FOOTER_BYTES",
     "MAX_TOC_BYTES",
     "NO_PREFETCH",
     "PREFETCH",
+    "TOC_NAME",
     "ZSTD_LAYER",
     "Annotation",
     "ChunkTable",

@@ -15,10 +15,10 @@ def _column() -> "array[int]":
 class ChunkTable:
     """One row a chunk, in the order of the blob. All numbers are bytes; digests are SHA-256, 32 bytes each.
 
-    ``entry`` is the row of the file in its ``EntryTable``; ``toc_json.NO_PREFETCH`` or ``PREFETCH`` for the landmark.
-    ``blob_offset`` is where the chunk's member or frame begins, ``end_offset`` where its last one ends.
-    ``inner_offset`` is where in the decompressed bytes from ``blob_offset`` on the chunk begins; writers here give every
-    chunk a member of its own and leave the column empty.
+    ``entry`` is the row of the file in its ``EntryTable``; ``toc_json.NO_PREFETCH`` or ``PREFETCH`` for the
+    landmark. ``blob_offset`` is where the chunk's member or frame begins, ``end_offset`` where its last one ends.
+    ``inner_offset`` is where in the decompressed bytes from ``blob_offset`` on the chunk begins; writers here give
+    every chunk a member of its own and leave the column empty.
     """
 
     entry: "array[int]" = field(default_factory=_column)

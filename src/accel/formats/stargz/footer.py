@@ -10,9 +10,9 @@
 
     u64s: TOC offset, compressed size, uncompressed size, type 1 | tar-split offset, compressed size, uncompressed size
 
-Offsets of zstd footers are those of a skippable frame's content, 8 bytes behind its start; the gzip offset is that of the
-gzip member. The TOC of a gzip blob ends where the footer begins. stargz-snapshotter reads all but the last form;
-containers/storage reads none and has these numbers from annotations.
+Offsets of zstd footers are those of a skippable frame's content, 8 bytes behind its start; the gzip offset is that
+of the gzip member. The TOC of a gzip blob ends where the footer begins. stargz-snapshotter reads all but the last
+form; containers/storage reads none and has these numbers from annotations.
 
 Sources: stargz-snapshotter ``estargz/gzip.go``, ``estargz/externaltoc``, ``estargz/zstdchunked``; containers/storage
 ``minimal.ZstdChunkedFooterData``.

@@ -1,8 +1,9 @@
 """In which order an eStargz layer holds its members, and which it leaves out.
 
-Left out: tables of contents and landmarks of an earlier conversion, PAX global headers (container runtimes ignore them, a
-TOC has no word for them), and of each path all entries but the last. In front: the prefetched files, each behind its missing parent directories and, if it is a hard link, behind its target (again with
-parents). Then the landmark, then all others as they were. Without prefetched files the landmark comes first. Source:
+Left out: tables of contents and landmarks of an earlier conversion, PAX global headers (container runtimes ignore
+them, a TOC has no word for them), and of each path all entries but the last. In front: the prefetched files, each
+behind its missing parent directories and, if it is a hard link, behind its target (again with parents). Then the
+landmark, then all others as they were. Without prefetched files the landmark comes first. Source:
 stargz-snapshotter ``estargz/build.go`` (``sortEntries``, ``moveRec``).
 """
 

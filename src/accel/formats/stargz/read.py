@@ -1,9 +1,10 @@
 """A stranger's table of contents as a value, once all that it claims has been checked against itself.
 
-What a footer points to is decompressed within limits (:func:`toc_json`), then read (:func:`parse_toc`). Refused, each by a
-``FormatError`` that says which entry: chunks that overlap, go backwards, leave gaps, or lie outside of the blob's data;
-sizes that do not add up; chunks without a file or digest; malformed digests, times, attributes and names with a NUL; paths
-that come twice; hard links in a circle. Names stay as they are, ``..`` and all: whoever extracts cleans them.
+What a footer points to is decompressed within limits (:func:`toc_json`), then read (:func:`parse_toc`). Refused,
+each by a ``FormatError`` that says which entry: chunks that overlap, go backwards, leave gaps, or lie outside of
+the blob's data; sizes that do not add up; chunks without a file or digest; malformed digests, times, attributes and
+names with a NUL; paths that come twice; hard links in a circle. Names stay as they are, ``..`` and all: whoever
+extracts cleans them.
 """
 
 import zlib
@@ -25,7 +26,7 @@ from accel_core.tar_scan import TarScanner
 from accel_core.toc_read import read
 from accel_core.ztoc_survey import clean_name
 
-# Entries and chunks: with their strings some 350 MiB at most. An image of a million files would have a TOC of 300 MiB.
+# Entries and chunks: with their strings some 350 MiB at most beside the JSON, which a million entries would fill twice.
 MAX_ROWS = 1 << 20
 MAX_WINDOW_BYTES = 128 << 20  # what zstd's own decoder allows
 ZSTD_PIECE_BYTES = 256
@@ -35,10 +36,10 @@ ZSTD_PIECE_BYTES = 256
 class Toc:
     """A parsed table of contents.
 
-    ``entries`` have no place in the tar, which a TOC does not tell: their ``data_offset`` counts the contents of all
-    files one after the other, ``content_size`` in total, and ``chunks`` say where in the blob a content is. Every chunk
-    has a digest; ``file_digests`` are those of whole files of several chunks, by entry. ``tar_split_digest`` is "" without
-    a tar-split. ``digest`` is that of the JSON.
+    ``entries`` have no place in the tar, which a TOC does not tell: their ``data_offset`` counts the contents of
+    all files one after the other, ``content_size`` in total, and ``chunks`` say where in the blob a content is.
+    Every chunk has a digest; ``file_digests`` are those of whole files of several chunks, by entry.
+    ``tar_split_digest`` is "" without a tar-split. ``digest`` is that of the JSON.
     """
 
     entries: EntryTable = field(repr=False)
@@ -62,7 +63,7 @@ def toc_json(footer: Footer, comp: bytes, *, max_bytes: int = MAX_TOC_BYTES) -> 
 
 
 def external_toc_json(comp: bytes, *, max_bytes: int = MAX_TOC_BYTES) -> bytes:
-    """The JSON from a gzip member that holds a TOC's tar member: the TOC of eStargz, in the blob or in an image of its own."""
+    """The JSON from an eStargz TOC's gzip member, which holds a tar member; in the blob or in an image of its own."""
     _limit(len(comp), max_bytes)
     decoder = zlib.decompressobj(31)
     try:
@@ -121,7 +122,10 @@ def parse_toc(json: bytes, *, data_end: int, digest: str | None = None, max_rows
     if digest is not None and check_digest(digest) != got:
         raise DigestMismatch(digest, got, n_bytes=len(json), blob="the table of contents")
     entries, columns, digests, file_digests, tar_split_digest = read(json, data_end=data_end, max_rows=max_rows)
-    chunks = ChunkTable(*columns, bytearray(digests))
+    entry, chunk_offset, chunk_size, blob_offset, end_offset, inner_offset = columns
+    chunks = ChunkTable(
+        entry, chunk_offset, chunk_size, blob_offset, end_offset, inner_offset, bytearray(digests)
+    )
     _check_tree(entries)
     content_size = entries[-1].data_offset + entries[-1].stored_size if len(entries) else 0
     split = ""

@@ -71,7 +71,7 @@ class Refusal:
 
 
 def estargz_refusal(entries: EntryTable, dropped: Collection[int] = ()) -> str:
-    """Why stargz-snapshotter would not mount an eStargz layer of ``entries`` without the rows ``dropped``; "" if it would.
+    """Why stargz-snapshotter would not mount an eStargz layer of ``entries`` without ``dropped``; "" if it would.
 
     ``entries`` are in the order of the layer they come from; prefetched files, which come with what they need, do not
     change the answer.

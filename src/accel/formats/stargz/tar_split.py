@@ -2,15 +2,17 @@
 
 zstd-compressed JSON lines, in the order of the tar::
 
-    {"type":2,"payload":"…","position":0}                  raw bytes, base64: padding of the file before, then all header
-                                                           blocks of the next member
+    {"type":2,"payload":"…","position":0}                       raw bytes, base64: padding of the file before, then
+                                                                all header blocks of the next member
     {"type":1,"name":"…","size":5,"payload":"…","position":1}   that member; payload is the CRC-64 of its content
     …
-    {"type":2,"payload":"…","position":n}                  last padding and the end mark; a MiB or less a line
+    {"type":2,"payload":"…","position":n}                       last padding and the end mark
+    {"type":2,"payload":"…","position":n+1}                     what follows, a MiB or less a line
 
 A name that is no UTF-8 goes into ``name_raw`` as base64 instead; a member without content has neither size nor CRC
 (payload is null). CRC-64: polynomial ISO, big endian, 8 bytes, base64. Source: vbatts/tar-split
-``tar/storage/entry.go``, ``tar/asm``; whoever rebuilds the tar from a partial pull has its digest compared with the diffID.
+``tar/storage/entry.go``, ``tar/asm``; whoever rebuilds the tar from a partial pull has its digest compared with the
+diffID.
 """
 
 from collections.abc import Mapping
@@ -29,8 +31,9 @@ PIECE_BYTES = 1 << 20  # what the compressor is given at a time, so that its out
 
 @dataclass(frozen=True, slots=True)
 class TarSplit:
-    """A finished tar-split. ``header_times``: access and change time, in seconds, by row, where GNU or star headers have them.
+    """A finished tar-split.
 
+    ``header_times``: access and change time, in seconds, by row, of members whose GNU or star header has them.
     ``refusal``: why containers/storage would not accept the archive's end or such times, "" if it would.
     """
 
@@ -55,9 +58,11 @@ class TarSplitWriter:
         self._uncomp_size = 0
 
     def add(self, data: "bytes | bytearray | memoryview", entries: EntryTable, first: int, end: int) -> None:
-        """The next bytes of the tar, and ``entries[first:end]``: the members whose content begins in or just behind them.
+        """The next bytes of the tar.
 
-        Nobody may add to ``entries`` meanwhile. Raises ValueError if a member's place is not in these bytes.
+        ``entries[first:end]`` are the members whose content begins in or just behind them and that were not given
+        before. Nobody may add to ``entries`` meanwhile. Raises ValueError if a member's place is not in these
+        bytes.
         """
         self._take(self._lines.feed(data, entries, first, end))
 

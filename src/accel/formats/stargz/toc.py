@@ -41,12 +41,12 @@ from accel_core.toc_json import write
 def estargz_toc(
     entries: EntryTable, chunks: ChunkTable, file_digests: Mapping[int, bytes], rows: Sequence[int] | None = None
 ) -> bytes:
-    """The TOC of an eStargz layer that holds ``rows`` of ``entries`` in this order (all of them by default, PAX global headers
-    left out).
+    """The TOC of an eStargz layer that holds ``rows`` of ``entries`` in this order.
 
-    ``rows`` may hold ``toc_json.NO_PREFETCH`` or ``PREFETCH`` for the landmark. ``chunks`` are in the same order, for
-    every file that is not empty; ``file_digests`` has the digest of each file of several chunks by its row. ValueError
-    if these do not fit each other, or for an entry that a TOC has no word for (see ``refuse``).
+    By default all rows but PAX global headers; ``rows`` may hold ``toc_json.NO_PREFETCH`` or ``PREFETCH`` for the
+    landmark. ``chunks`` are in the same order, for every file that is not empty; ``file_digests`` has the digest of
+    each file of several chunks by its row. ValueError if these do not fit each other, or for an entry that a TOC
+    has no word for (see ``refuse``).
     """
     return _write(entries, rows, chunks, file_digests)
 
@@ -61,8 +61,8 @@ def zstd_toc(
 ) -> bytes:
     """The TOC of a zstd layer for both readers: as :func:`estargz_toc`, in the dialect of containers/storage.
 
-    ``tar_split_digest`` is that of the compressed tar-split. ``header_times`` are access and change time, in seconds, of
-    the rows whose GNU or star header has them (``TarSplit.header_times``).
+    ``tar_split_digest`` is that of the compressed tar-split. ``header_times`` are access and change time, in
+    seconds, of the rows whose GNU or star header has them (``TarSplit.header_times``).
     """
     times = sorted((row, atime, ctime) for row, (atime, ctime) in (header_times or {}).items())
     return _write(entries, None, chunks, file_digests, times, tar_split_digest, zstd=True)
