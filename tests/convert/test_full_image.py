@@ -402,7 +402,8 @@ def test_both_modes_read_each_layer_once(registry: FakeRegistry) -> None:
     store = RegistryStore(f"{registry.host}/app:v1", options)
     put(store, two_platforms(), "v1")
     both = ConvertOptions(mode="index-only,full", min_layer_bytes=0, span_bytes=64 << 10)
-    alone = convert(f"{registry.host}/app:v1", f"{registry.host}/app:alone", replace(both, mode="index-only"), registries=options)
+    index_only = replace(both, mode="index-only")
+    alone = convert(f"{registry.host}/app:v1", f"{registry.host}/app:alone", index_only, registries=options)
     full = convert(f"{registry.host}/app:v1", f"{registry.host}/app:full", FULL, registries=options)
     registry.requests.clear()
     report = convert(f"{registry.host}/app:v1", None, replace(both, force=True), registries=options)
@@ -492,7 +493,8 @@ def test_a_docker_archive_becomes_a_layout(tmp_path: Path) -> None:
     first, second = (Manifest.parse(out.get_manifest(e.digest)[1]) for e in top_index(out, "fast").manifests)
     check_zstd(blob(out, second.layers[0]), dict(second.layers[0].annotations), BASE_TAR)
     diff_id = check_estargz(blob(out, first.layers[0]), dict(first.layers[0].annotations), BASE_TAR)
-    assert json.loads(blob(out, first.config)) == json.loads(config) | {"rootfs": {"type": "layers", "diff_ids": [diff_id]}}
+    rootfs = {"type": "layers", "diff_ids": [diff_id]}
+    assert json.loads(blob(out, first.config)) == json.loads(config) | {"rootfs": rootfs}
     assert blob(out, second.config) == config
 
 

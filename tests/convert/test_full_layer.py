@@ -68,7 +68,12 @@ class Staged:
 
 
 def convert(
-    data: bytes, recipe: Recipe = BOTH, *, threads: int = 2, max_bytes: int = 1 << 30, descriptor: Descriptor | None = None
+    data: bytes,
+    recipe: Recipe = BOTH,
+    *,
+    threads: int = 2,
+    max_bytes: int = 1 << 30,
+    descriptor: Descriptor | None = None,
 ) -> tuple[Made, dict[str, bytes]]:
     """What became of a layer, and the blobs written."""
     staged = Staged()
@@ -100,7 +105,8 @@ def convert(
 def usual_tar() -> bytes:
     rng = random.Random(7)
     return tar_of(
-        directory("usr"), directory("usr/bin"), file("usr/bin/tool", rng.randbytes(70_000), 0o4755, mtime=1_600_000_000),
+        directory("usr"), directory("usr/bin"),
+        file("usr/bin/tool", rng.randbytes(70_000), 0o4755, mtime=1_600_000_000),
         file("usr/empty"), symlink("usr/bin/t", "tool"), hardlink("usr/bin/link", "usr/bin/tool"),
         whiteout("etc/gone"), file("usr/attr", b"x", pax_headers={"SCHILY.xattr.user.k": "v"}),
         file("usr/" + "long" * 40, b"text\n" * 5000, uid=1000, gid=7),
@@ -137,7 +143,8 @@ def test_every_compression_becomes_both_formats(name: str, compression: str) -> 
 
 
 def digests(data: bytes, recipe: Recipe, threads: int) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((format, digest_of(blob)) for format, blob in convert(data, recipe, threads=threads)[1].items()))
+    _, blobs = convert(data, recipe, threads=threads)
+    return tuple(sorted((format, digest_of(blob)) for format, blob in blobs.items()))
 
 
 def test_at_a_level_the_bytes_depend_on_neither_threads_nor_compression() -> None:

@@ -1,4 +1,4 @@
-"""Batches of a tar: cut at the same places whatever the pieces, with every file's chunks whole; tarfile is the judge."""
+"""Batches of a tar: cut at the same places whatever the pieces, every file's chunks whole; tarfile is the judge."""
 
 import hashlib
 import io
@@ -18,7 +18,7 @@ BATCH, CHUNK = 4096, 2048
 def batches_of(
     tar: bytes, piece_bytes: int, batch_bytes: int = BATCH, chunk_bytes: int = CHUNK
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int, int, int]], int]:
-    """Ranges of the batches, their chunks as (row, offset in the file, start and end in the tar), end of the entries."""
+    """Ranges of the batches, chunks as (row, offset in the file, start and end in the tar), end of the entries."""
     cutter = TarBatches(batch_bytes=batch_bytes, chunk_bytes=chunk_bytes)
     ranges: list[tuple[int, int]] = []
     chunks: list[tuple[int, int, int, int]] = []

@@ -47,7 +47,8 @@ def verify(
         print(
             f"{'OK' if report.ok else 'NOT OK'}: {report.source}@{report.digest}: {report.n_manifests} manifests, "
             f"{report.n_indexed_layers} of {report.n_layers} layers indexed, {report.n_lazy_layers} with a table of "
-            f"contents, {report.n_spans} spans, {report.n_chunks} chunks, {report.n_entries} entries, {report.n_files} files, {size(report.n_bytes)}"
+            f"contents, {report.n_spans} spans, {report.n_chunks} chunks, {report.n_entries} entries, "
+            f"{report.n_files} files, {size(report.n_bytes)}"
         )
     if not report.ok:
         raise typer.Exit(MISMATCH)

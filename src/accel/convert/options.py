@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from accel.errors import ConfigError
 from accel.formats.soci import DEFAULT_MIN_LAYER_BYTES, DEFAULT_SPAN_BYTES, SociOptions
+from accel.members import BEST_LEVEL
 from accel.oci import Platform
 from accel_core import n_cpus
 
@@ -13,7 +14,7 @@ INDEX_ONLY, FULL = "index-only", "full"
 SOCI, ESTARGZ, ZSTD_CHUNKED = "soci", "estargz", "zstd-chunked"
 FORMATS = {INDEX_ONLY: (SOCI,), FULL: (ESTARGZ, ZSTD_CHUNKED)}  # what each mode can make, in the order of the result
 
-MAX_GZIP_LEVEL, MAX_ZSTD_LEVEL = 12, 22  # libdeflate's, zstd's
+MAX_ZSTD_LEVEL = 22
 _ZSTD_LEVELS = {"default": 3, "best": 19}
 
 
@@ -21,14 +22,14 @@ _ZSTD_LEVELS = {"default": 3, "best": 19}
 class ConvertOptions:
     """Options of one conversion.
 
-    ``mode``: "index-only" leaves all layers as they are and makes an index; "full" writes every layer anew; both, with a
-    comma between them. ``format``: what to make, by name with commas between them ("": all that the mode can).
+    ``mode``: "index-only" leaves all layers as they are and makes an index; "full" writes every layer anew; both, with
+    a comma between them. ``format``: what to make, by name with commas between them ("": all that the mode can).
     ``platforms``: only these are converted, the others are kept as they are (empty: all). ``max_layer_bytes`` bounds
     what one layer may inflate to. ``threads`` work on all layers together, several of them on a large local one.
     ``force`` makes again what is there.
 
-    Index-only: ``referrers`` additionally attaches a SOCI v1 index to each source image. ``digest_identical`` writes the
-    bytes the reference tool writes, and fails where it fails.
+    Index-only: ``referrers`` additionally attaches a SOCI v1 index to each source image. ``digest_identical`` writes
+    the bytes the reference tool writes, and fails where it fails.
 
     Full: ``level`` is "default", "best" or a number; ``prefetch`` are paths of files that go to the front of their
     layer; ``containerd_only`` makes zstd:chunked for containerd's stargz-snapshotter, and nothing else.
@@ -96,7 +97,7 @@ class ConvertOptions:
         """Level of the gzip members of eStargz; None: use what a gzip source's encoder found."""
         if self.level == "default":
             return None
-        return MAX_GZIP_LEVEL if self.level == "best" else min(int(self.level), MAX_GZIP_LEVEL)
+        return BEST_LEVEL if self.level == "best" else min(int(self.level), BEST_LEVEL)
 
     @property
     def zstd_level(self) -> int:

@@ -2,7 +2,7 @@
 
 ::
 
-    last bytes of the blob ──> footer ──> TOC, whose digest the layer's annotation says ──> chunks, whose digests it says
+    last bytes of the blob ──> footer ──> TOC, digest in the layer's annotation ──> chunks, digests in the TOC
 
 A table that no annotation vouches for is not used: such a layer is an ordinary one.
 """
@@ -88,8 +88,8 @@ def _footer(blob: Blob, layer: Descriptor) -> Footer:
 class ChunkReader:
     """Reads ranges of the contents of a layer's files, which its TOC counts one after the other.
 
-    Every chunk is verified before a byte of it is handed out; the last one is kept. ``on_fetch`` is told the bytes of each
-    range read. Not for several threads at once.
+    Every chunk is verified before a byte of it is handed out; the last one is kept. ``on_fetch`` is told the bytes of
+    each range read. Not for several threads at once.
     """
 
     def __init__(self, blob: Blob, found: FoundToc, name: str, on_fetch: OnFetch = lambda n_bytes: None) -> None:

@@ -13,8 +13,8 @@ from typing import Protocol
 
 from accel.blobs import Blob, verified
 from accel.errors import FormatError, TruncatedError
-from accel.images.compression import Compression, decompressed, peek, sniff
 from accel.formats.stargz import LANDMARKS
+from accel.images.compression import Compression, decompressed, peek, sniff
 from accel.images.spans import LayerReader
 from accel.images.toc_layer import ChunkReader, FoundToc
 from accel.oci import Descriptor

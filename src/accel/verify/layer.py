@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from accel.blobs import Blob
 from accel.errors import FormatError, LimitError, UnsupportedError
-from accel.images.compression import Compression, decompressed, peek, sniff
 from accel.formats.stargz import Annotation, Toc
+from accel.images.compression import Compression, decompressed, peek, sniff
 from accel.images.spans import MAX_SPAN_BYTES
 from accel.images.toc_layer import FoundToc
 from accel.oci import Descriptor, hasher_for

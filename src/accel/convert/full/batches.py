@@ -100,8 +100,8 @@ class Cutter:
 class MatchBuffer:
     """Matches of the bytes that no batch has got yet.
 
-    A batch gets its matches if all of its bytes came with them, and from one place of the stream: where bytes of another
-    place follow, matches would reach back over the seam.
+    A batch gets its matches if all of its bytes came with them, and from one place of the stream: where bytes of
+    another place follow, matches would reach back over the seam.
     """
 
     def __init__(self) -> None:

@@ -25,8 +25,8 @@ def find_converted(
 ) -> Found:
     """Those of ``layers`` (digests) that the images at ``places`` (store and tag) have in a format.
 
-    ``wanted`` are the formats, with the fingerprint of the options that must be the same. What is broken is passed over:
-    it will be made anew.
+    ``wanted`` are the formats, with the fingerprint of the options that must be the same. What is broken is passed
+    over: it will be made anew.
     """
     found: Found = {}
     for store, tag in places:

@@ -16,12 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import zstandard
-from deflate import gzip_compress
 
 from accel.convert.full.batches import Batch
+from accel.members import DEFAULT_LEVEL, compress_members
 from accel_core.member_encode import encode_members
-
-USUAL_GZIP_LEVEL = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class GzipEncoder:
     """
 
     def __init__(self, level: int | None) -> None:
-        self._level = level or USUAL_GZIP_LEVEL
+        self._level = level or DEFAULT_LEVEL
         self._uses_matches = level is None
 
     def encode(self, batch: Batch) -> Encoded:
@@ -51,23 +49,14 @@ class GzipEncoder:
         view = memoryview(batch.data)[: batch.entry_bytes]
         if self._uses_matches and batch.matches is not None:
             data, offsets = encode_members(view, cuts, matches=batch.matches, origin=batch.origin)
-            offsets.append(len(data))
         else:
-            data, offsets = self._members(view, cuts)
+            data, offsets = compress_members(view, cuts, level=self._level)
+        offsets.append(len(data))
         return Encoded(data, offsets[n_before:-1], offsets[n_before + 1 :])
 
     def encode_whole(self, data: bytes | bytearray) -> Encoded:
         """All of ``data`` as one member."""
-        return Encoded(self._members(memoryview(data), [0])[0], (), ())
-
-    def _members(self, data: memoryview, cuts: Sequence[int]) -> tuple[bytes, list[int]]:
-        """One member from each cut to the next, and where each begins, and the last ends."""
-        pieces, offsets = [], [0]
-        for start, end in zip(cuts, [*cuts[1:], len(data)], strict=True):
-            piece = gzip_compress(data[start:end], self._level)
-            pieces.append(piece)
-            offsets.append(offsets[-1] + len(piece))
-        return b"".join(pieces), offsets
+        return Encoded(compress_members(data, [0], level=self._level)[0], (), ())
 
 
 class ZstdEncoder:

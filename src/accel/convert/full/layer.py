@@ -29,6 +29,7 @@ from accel.formats.stargz import estargz_refusal, layer_order
 from accel.stores import StagedBlob
 from accel_core.entries import EntryTable
 from accel_core.layer_index import LayerIndex
+from accel_core.sha256 import update_all
 
 _MAX_SLOTS = 12
 
@@ -176,7 +177,10 @@ class _Layer:
 
         def take(done: tuple[Batch, list[Encoded], bytes]) -> None:
             batch, pieces, digests = done
-            file_digests.add(batch)
+            pairs = file_digests.pairs(batch)
+            for writer, encoded in zip(writers, pieces, strict=True):
+                pairs += writer.pairs(batch, encoded)
+            update_all(pairs)
             for writer, encoded in zip(writers, pieces, strict=True):
                 writer.add(batch, encoded, digests)
 

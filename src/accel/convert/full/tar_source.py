@@ -41,8 +41,8 @@ class TarSource:
     def read(self, push: Push, *, index_span_bytes: int | None = None) -> LayerIndex | None:
         """Give ``push`` the tar, in pieces that are valid during the call; the index if its span size was given.
 
-        What ``push`` raises stops the reading. Raises DigestMismatch for other bytes than the descriptor's, FormatError,
-        LimitError, UnsupportedError for a compression that nobody can read.
+        What ``push`` raises stops the reading. Raises DigestMismatch for other bytes than the descriptor's,
+        FormatError, LimitError, UnsupportedError for a compression that nobody can read.
         """
         stored = self._first if self._n_reads == 0 else self._blob.stream(READ_BYTES)
         self._n_reads += 1

@@ -4,19 +4,19 @@
 
     eStargz       landmark | batches without end mark | TOC member | footer      a tar of its own: diffID changes
     zstd:chunked  batches, all bytes | TOC, tar-split, footer                    the same tar
-    plain gzip    batches, all bytes                                             the same tar, for what eStargz cannot hold
+    plain gzip    batches, all bytes                       the same tar, for what eStargz cannot hold
 
-For one writer, ``look`` and ``add`` are called batch by batch in the order of the tar, ``look`` before the batch is
-compressed, from the thread that reads; ``encode`` from any thread, for several batches at a time.
+For one writer, ``look``, ``pairs`` and ``add`` are called batch by batch in the order of the tar, ``look`` before the
+batch is compressed, from the thread that reads; ``encode`` from any thread, for several batches at a time. What
+``pairs`` gives is hashed by the caller: hashing several things together takes less time than one after the other.
 """
 
-import hashlib
 from dataclasses import dataclass
 from typing import Protocol
 
 from accel.convert.full.batches import Batch
 from accel.convert.full.encode import Encoded, GzipEncoder, ZstdEncoder
-from accel.convert.full.sums import Hash
+from accel.convert.full.sums import Pairs, chunk_digests
 from accel.formats.stargz import (
     ESTARGZ_LAYER,
     LANDMARK_DATA_OFFSET,
@@ -38,6 +38,7 @@ from accel.formats.stargz import (
 from accel.oci import Descriptor
 from accel.stores import StagedBlob
 from accel_core.entries import EntryTable
+from accel_core.sha256 import sha256, update_all
 
 STARGZ = "stargz-snapshotter"
 PODMAN = "podman"
@@ -63,6 +64,9 @@ class Writer(Protocol):
     def encode(self, batch: Batch) -> Encoded:
         """The batch compressed."""
 
+    def pairs(self, batch: Batch, encoded: Encoded) -> Pairs:
+        """What is to be hashed before it is added."""
+
     def add(self, batch: Batch, encoded: Encoded, digests: bytes) -> None:
         """Write it; ``digests`` are those of its chunks."""
 
@@ -72,16 +76,21 @@ class _BlobFile:
 
     def __init__(self, staged: StagedBlob) -> None:
         self._staged = staged
-        self._hash: Hash = hashlib.sha256()
+        self.hash = sha256()
         self.size = 0
 
     def write(self, data: bytes) -> None:
-        self._hash.update(data)
+        """Append, and hash."""
+        self.hash.update(data)
+        self.append(data)
+
+    def append(self, data: bytes) -> None:
+        """Append what the caller has hashed."""
         self._staged.write(data)
         self.size += len(data)
 
     def descriptor(self, media_type: str, annotations: dict[str, str]) -> Descriptor:
-        digest = f"sha256:{self._hash.hexdigest()}"
+        digest = f"sha256:{self.hash.hexdigest()}"
         return Descriptor(media_type, digest, self.size, annotations=annotations)
 
 
@@ -102,16 +111,18 @@ class PlainGzipWriter:
     def __init__(self, staged: StagedBlob, encoder: GzipEncoder) -> None:
         self._file = _BlobFile(staged)
         self._encoder = encoder
-        self._tar: Hash = hashlib.sha256()
+        self._tar = sha256()
 
     def look(self, batch: Batch, entries: EntryTable, n_entries: int) -> None: ...
 
     def encode(self, batch: Batch) -> Encoded:
         return self._encoder.encode_whole(batch.data)
 
+    def pairs(self, batch: Batch, encoded: Encoded) -> Pairs:
+        return [(self._tar, batch.data), (self._file.hash, encoded.data)]
+
     def add(self, batch: Batch, encoded: Encoded, digests: bytes) -> None:
-        self._tar.update(batch.data)
-        self._file.write(encoded.data)
+        self._file.append(encoded.data)
 
     def finish(self, reason: str) -> Written:
         """The layer; ``reason`` is why it is no eStargz."""
@@ -130,7 +141,7 @@ class EstargzWriter:
     def __init__(self, staged: StagedBlob, encoder: GzipEncoder, *, landmark: bool) -> None:
         self._file = _BlobFile(staged)
         self._encoder = encoder
-        self._tar: Hash = hashlib.sha256()
+        self._tar = sha256()
         self._tar_size = 0
         self._chunks = ChunkTable()
         self._has_landmark = landmark
@@ -141,16 +152,22 @@ class EstargzWriter:
         at = LANDMARK_DATA_OFFSET
         data = landmark_member(prefetch=False)
         batch = Batch(0, data, len(data), [NO_PREFETCH], [0], [at], [at + 1])
-        self.add(batch, self.encode(batch), hashlib.sha256(data[at : at + 1]).digest())
+        encoded = self.encode(batch)
+        update_all(self.pairs(batch, encoded))
+        self.add(batch, encoded, chunk_digests(batch))
 
     def look(self, batch: Batch, entries: EntryTable, n_entries: int) -> None: ...
 
     def encode(self, batch: Batch) -> Encoded:
         return self._encoder.encode(batch)
 
+    def pairs(self, batch: Batch, encoded: Encoded) -> Pairs:
+        return [(self._tar, memoryview(batch.data)[: batch.entry_bytes]), (self._file.hash, encoded.data)]
+
     def add(self, batch: Batch, encoded: Encoded, digests: bytes) -> None:
         _add_chunks(self._chunks, batch, encoded, digests, self._file.size)
-        self._append(memoryview(batch.data)[: batch.entry_bytes], encoded.data)
+        self._tar_size += batch.entry_bytes
+        self._file.append(encoded.data)
 
     def finish(self, entries: EntryTable, file_digests: dict[int, bytes]) -> Written:
         """The blob's end, and its layer. ``entries`` are those of the tar that was given."""
@@ -181,7 +198,7 @@ class ZstdWriter:
         self._for_stargz = for_stargz
         self._file = _BlobFile(staged)
         self._encoder = encoder
-        self._tar: Hash = hashlib.sha256()
+        self._tar = sha256()
         self._tar_size = 0
         self._chunks = ChunkTable()
         self._split_writer = TarSplitWriter()
@@ -195,11 +212,13 @@ class ZstdWriter:
     def encode(self, batch: Batch) -> Encoded:
         return self._encoder.encode(batch)
 
+    def pairs(self, batch: Batch, encoded: Encoded) -> Pairs:
+        return [(self._tar, batch.data), (self._file.hash, encoded.data)]
+
     def add(self, batch: Batch, encoded: Encoded, digests: bytes) -> None:
         _add_chunks(self._chunks, batch, encoded, digests, self._file.size)
-        self._tar.update(batch.data)
         self._tar_size += len(batch.data)
-        self._file.write(encoded.data)
+        self._file.append(encoded.data)
 
     @property
     def diff_id(self) -> str:
