@@ -114,7 +114,8 @@ def check_against_tarfile(blob: Blob, *, zstd: bool) -> None:
             assert entry.get("linkName", "") == member.linkname
             assert entry.get("mode", 0) == member.mode
             assert (entry.get("uid", 0), entry.get("gid", 0)) == (member.uid, member.gid)
-            assert instant(entry.get("modtime", "1970-01-01T00:00:00Z")) == (at(member.mtime if zstd else int(member.mtime + 0.5)) or EPOCH)
+            time = member.mtime if zstd else int(member.mtime + 0.5)
+            assert instant(entry.get("modtime", "1970-01-01T00:00:00Z")) == (at(time) or EPOCH)
             if member.ischr() or member.isblk() or zstd:
                 assert (entry.get("devMajor", 0), entry.get("devMinor", 0)) == (member.devmajor, member.devminor)
             for key, name in (("atime", "accesstime"), ("ctime", "changetime")):
