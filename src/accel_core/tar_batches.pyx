@@ -154,7 +154,7 @@ cdef class TarBatches:
         return low
 
     def close(self):
-        """The entries, now that there is no more. Cuts may be left. Raises TruncatedError if the tar may not end here."""
+        """The entries, now that there is no more; cuts may be left. TruncatedError if the tar may not end here."""
         self.closed = True
         if self.scanner.finish() != END:
             raise self.scanner.error()

@@ -1,7 +1,7 @@
 """Outside judges of eStargz and zstd:chunked layers: zlib, zstandard, json, tarfile and hashlib, none of our own code.
 
-Facts of the formats are written down here a second time, from the formats' own documents, so that a mistake in one place
-is seen.
+Facts of the formats are written down here a second time, from the formats' own documents, so that a mistake in one
+place is seen.
 """
 
 import base64
@@ -65,7 +65,7 @@ def files_of(tar: bytes) -> Files:
 
 
 def check_estargz(blob: bytes, annotations: dict[str, str], source_tar: bytes) -> str:
-    """Everything that stargz-snapshotter relies on; gives the diffID. ``source_tar`` has no landmark or TOC of its own."""
+    """Everything that stargz-snapshotter relies on; gives the diffID. ``source_tar`` has no landmark or TOC itself."""
     tar = gunzip(blob)
     assert annotations[UNCOMP_SIZE] == str(len(tar))
     footer = blob[-51:]
