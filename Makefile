@@ -95,7 +95,7 @@ tsan: build/tsan/lib/.built  ## run the tests of the parallel scan under ThreadS
 fuzz: build  ## fuzz the kernels for FUZZ_SECONDS (60)
 	$(PY) tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
 
-interop: build  ## check our artifacts with the real SOCI packages (needs Go)
+interop: build  ## check our artifacts with the real runtimes and their packages (needs Go, root, containerd, podman)
 	ACCEL_REQUIRE_INTEROP=1 $(PYTEST) -m interop
 
 lint: build  ## ruff, mypy, stubtest, cython-lint

@@ -19,10 +19,14 @@ KERNELS: dict[str, list[str]] = {
     "cpu": [],
     "entries": [],
     "tar_scan": [],
+    "tar_batches": [],
     "crc32": [],
     "sha256": [],
     "inflate_plain": [],
+    "tokens_plain": [],
     "gzip_stream": [],
+    "gzip_tokens": [],
+    "member_encode": [],
     "find_joint": ["-O3"],
     "window_use": ["-O3"],
     "gzip_layer": [],
@@ -38,13 +42,21 @@ KERNELS: dict[str, list[str]] = {
     "ztoc_encode": [],
     "ztoc_decode": [],
     "ztoc_survey": [],
+    "path_survey": [],
+    "crc64": [],
+    "tar_split_lines": [],
+    "toc_json": [],
+    "json_reader": [],
+    "toc_read": [],
 }
 
 # Kernels of one machine, with the CPU features they may use. Imported only where ``accel_core.cpu`` finds these;
 # without them (or where the compiler does not know them) the plain kernels run.
 X86_64 = {
     "inflate_bmi2": ["-mbmi", "-mbmi2", "-mtune=icelake-server"],
+    "tokens_bmi2": ["-mbmi", "-mbmi2", "-mtune=icelake-server"],
     "crc32_pclmul": ["-msse4.1", "-mpclmul"],
+    "crc64_pclmul": ["-msse4.1", "-mpclmul"],
     "sha256_shani": ["-mssse3", "-msse4.1", "-msha"],
     "sha256_avx512": ["-O3", "-mavx512f", "-mavx512bw"],
     "crc32_vpclmul": ["-msse4.1", "-mpclmul", "-mavx512f", "-mvpclmulqdq"],

@@ -64,8 +64,23 @@ def newest(pattern: str) -> tuple[Path, str] | None:
 
 
 def soci() -> Program:
-    """SOCI's zTOC builder, as ``bench/setup.py`` builds it."""
-    binary = data.CACHE / "soci"
-    pinned = re.search(r"soci-snapshotter (v\S+)", (HERE / "soci" / "go.mod").read_text())
+    """SOCI's zTOC builder."""
+    return built("soci", HERE / "soci", "soci-snapshotter")
+
+
+def stargz() -> Program:
+    """What ctr-remote and nerdctl convert with."""
+    return built("stargz", data.ROOT / "tests" / "interop" / "stargz", "stargz-snapshotter")
+
+
+def storage() -> Program:
+    """What podman and skopeo compress with."""
+    return built("storage", data.ROOT / "tests" / "interop" / "storage", "go.podman.io/storage")
+
+
+def built(name: str, source: Path, module: str) -> Program:
+    """A Go program as ``bench/setup.py`` builds it; its version is that of ``module``."""
+    binary = data.CACHE / name
+    pinned = re.search(rf"{module} (v\S+)", (source / "go.mod").read_text())
     assert pinned is not None
     return Program((str(binary),), pinned[1] if binary.exists() else None, "python bench/setup.py builds it")

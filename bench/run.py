@@ -14,7 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from measure import Row, table  # noqa: E402
 
-BENCHES = ("scan", "read", "checksum", "tar", "memory", "start_fetch", "process", "image", "curve")
+BENCHES = (
+    "scan", "read", "checksum", "tar", "members", "memory", "start_fetch", "process", "image", "full", "curve",
+)  # fmt: skip
 
 
 def main() -> int:

@@ -4,8 +4,9 @@
 
 From PyPI what ``peers.txt`` pins, into this Python. From Debian PACKAGES, as root; otherwise the command for it is
 printed. Built into the cache, for what no package has: SOCI's zTOC builder (``bench/soci``; Go, a C compiler, zlib's
-headers), and the newest libdeflate as library and program (``bench/libdeflate`` pins it, cargo fetches the source, a C
-compiler makes it with the flags of its own build). What cannot be had here is said and left out.
+headers), the reference writers of eStargz and zstd:chunked (``tests/interop``; Go), and the newest libdeflate as
+library and program (``bench/libdeflate`` pins it, cargo fetches the source, a C compiler makes it with the flags of its
+own build). What cannot be had here is said and left out.
 """
 
 import json
@@ -29,7 +30,7 @@ PACKAGES = ("debootstrap", "gcc", "gztool", "isal", "libc6-dev", "libdeflate-too
 
 def main() -> int:
     failures = 0
-    for step in (install_pypi, install_debian, build_soci, build_libdeflate):
+    for step in (install_pypi, install_debian, build_go, build_libdeflate):
         try:
             step()
         except (OSError, subprocess.CalledProcessError) as error:
@@ -50,6 +51,8 @@ def versions() -> list[tuple[str, str | None]]:
         ("libdeflate-gunzip", programs.libdeflate_gunzip().version),
         ("libdeflate, library", programs.newest_libdeflate()[1]),
         ("SOCI's builder", programs.soci().version),
+        ("stargz-snapshotter", programs.stargz().version),
+        ("containers/storage", programs.storage().version),
     ]
 
 
@@ -82,8 +85,11 @@ def is_installed(package: str) -> bool:
     return "ok installed" in asked.stdout
 
 
-def build_soci() -> None:
+def build_go() -> None:
+    interop = data.ROOT / "tests" / "interop"
     data.go_program("soci", HERE / "soci", cgo=True)
+    for name in ("stargz", "storage"):
+        data.go_program(name, interop / name)
 
 
 def build_libdeflate() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 MARKERS = {
-    "interop": "runs the real SOCI packages (needs Go)",
+    "interop": "runs other people's code over our artifacts (needs Go; root, containerd and podman for some)",
     "registry": "runs the real docker-registry on loopback",
     "tools": "runs other people's command line tools (pigz, skopeo, …)",
     "slow": "takes more than a few seconds",

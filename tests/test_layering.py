@@ -17,7 +17,7 @@
      |
     stores                              the seam between conversion and where images live
      |
-    blobs   aside                       bytes by range; verify while reading | a file appears whole or not at all
+    blobs   aside   members             bytes by range; verify while reading | a file appears whole | gzip members
      |
     oci                                 values: Digest, Descriptor, Manifest, Index, Reference
      |
@@ -49,7 +49,7 @@ ROWS = [
     {"accel.images"},
     {"accel.formats", "accel.registry", "accel.layout"},
     {"accel.stores"},
-    {"accel.blobs", "accel.aside"},
+    {"accel.blobs", "accel.aside", "accel.members"},
     {"accel.oci"},
     {"accel.progress"},
     {"accel.errors"},

@@ -53,6 +53,23 @@ def credentials(authfile: str | None, environ: Mapping[str, str]) -> CredentialS
     return _FirstOf(found) if found else Anonymous()
 
 
+def prefetch_list(path: str) -> tuple[bytes, ...]:
+    """The paths in a file, one a line; empty lines and those that begin with # do not count.
+
+    Raises ``ConfigError`` for a line that is no absolute path, ``OSError``.
+    """
+    found = []
+    for number, line in enumerate(Path(path).read_bytes().split(b"\n"), 1):
+        name = line.rstrip(b"\r")
+        if not name.strip() or name.startswith(b"#"):
+            continue
+        if not name.startswith(b"/"):
+            shown = name[:200].decode("utf-8", "backslashreplace")
+            raise ConfigError(f"{path}, line {number}: {shown!r} is no absolute path")
+        found.append(name)
+    return tuple(dict.fromkeys(found))
+
+
 @dataclass(frozen=True, slots=True)
 class _FirstOf:
     """Asks one source after the other."""

@@ -1,10 +1,61 @@
 """Where images live: the seam between conversion and registries, layouts and archives."""
 
-from collections.abc import Iterable
-from typing import Protocol
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO, Protocol
 
-from accel.blobs import Blob, Chunk
+from accel.aside import unnamed_file, write_all
+from accel.blobs import CHUNK_BYTES, Blob, Chunk
+from accel.errors import TruncatedError
 from accel.oci import Descriptor
+
+
+class StagedBlob(Protocol):
+    """A blob being written whose digest is not known yet. Nobody sees it before ``publish``."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append ``data``."""
+
+    def publish(self, desc: Descriptor) -> None:
+        """Store it as the blob ``desc``, which the caller knows to be right. It is closed then."""
+
+    def discard(self) -> None:
+        """Forget it, unless it was published. May be called twice."""
+
+
+class SpooledBlob:
+    """A staged blob in an unnamed temporary file, stored by ``put`` in the end."""
+
+    def __init__(self, put: Callable[[Descriptor, Iterable[Chunk]], None]) -> None:
+        self._put = put
+        self._file = unnamed_file()
+
+    def write(self, data: bytes | memoryview) -> None:
+        write_all(self._file, data)
+
+    def publish(self, desc: Descriptor) -> None:
+        self._put(desc, FileChunks(self._file, desc.size))
+        self.discard()
+
+    def discard(self) -> None:
+        self._file.close()
+
+
+class FileChunks:
+    """The first ``size`` bytes of a file in chunks, as often as they are asked for."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._size = size
+
+    def __iter__(self) -> Iterator[bytes]:
+        offset = 0
+        while offset < self._size:
+            chunk = os.pread(self._file.fileno(), min(CHUNK_BYTES, self._size - offset), offset)
+            if not chunk:
+                raise TruncatedError("the file ended early", comp_offset=offset)
+            yield chunk
+            offset += len(chunk)
 
 
 class ImageStore(Protocol):
@@ -34,6 +85,9 @@ class ImageStore(Protocol):
 
     def put_blob(self, desc: Descriptor, chunks: Iterable[Chunk]) -> None:
         """Store a blob; if it is there, ``chunks`` is not touched. After a DigestMismatch nothing is stored."""
+
+    def stage_blob(self) -> StagedBlob:
+        """A new blob to write, where it will stay if it can."""
 
     def mount_blob(self, desc: Descriptor, source: "ImageStore") -> bool:
         """Whether the blob is here now without its bytes having passed through us (mount, hard link)."""

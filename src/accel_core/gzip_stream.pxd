@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
-from accel_core.inflate cimport BlockMark, Inflater
+from accel_core.inflate cimport BlockMark, Inflater, inflate_fn
 from accel_core.status cimport Status
 
 cdef enum:
@@ -31,6 +31,7 @@ cdef enum HeaderPart:   # RFC 1952 §2.3
 
 cdef class GzipStream:
     cdef Inflater *inf
+    cdef inflate_fn run             # the decoder
     cdef BlockMark *marks
     cdef uint8_t *window            # 32 KiB of history, CHUNK of output, slack
     cdef uint8_t *chunk             # window + 32 KiB: where output begins

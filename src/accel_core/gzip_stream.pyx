@@ -25,11 +25,17 @@ cdef enum:      # FLG (RFC 1952 §2.3.1)
     RESERVED = 224
 
 cdef inflate_fn _run
+cdef str _name
 
 
 def implementations():
     """Names of the decoders that this machine can run, fastest first."""
     return (["bmi2"] if "bmi2" in cpu.features() and _bmi2_address() else []) + ["plain"]
+
+
+def implementation():
+    """Name of the decoder that streams begun now decode with."""
+    return _name
 
 
 def _bmi2_address():
@@ -41,11 +47,12 @@ def _bmi2_address():
 
 
 def use_implementation(name):
-    """Decode with ``name`` (one of :func:`implementations`) from now on; for tests and benchmarks."""
-    global _run
+    """Let streams begun from now on decode with ``name`` (one of :func:`implementations`); for tests and benchmarks."""
+    global _run, _name
     if name not in implementations():
         raise ValueError(f"no decoder named {name!r} here; there are {implementations()}")
     _run = <inflate_fn><void *><size_t>(_bmi2_address() if name == "bmi2" else inflate_plain.ADDRESS)
+    _name = name
 
 
 use_implementation(implementations()[0])
@@ -60,6 +67,7 @@ cdef class GzipStream:
         if self.inf == NULL or self.marks == NULL or self.window == NULL or self.stitch == NULL:
             raise MemoryError()
         inflate_init(self.inf)
+        self.run = _run
         self.inf.marks = self.marks
         self.inf.cap_marks = CAP_MARKS
         self.chunk = self.out = self.history = self.crc_next = self.window + WINDOW
@@ -152,7 +160,7 @@ cdef class GzipStream:
                 s.out_origin = self.chunk
                 s.out_origin_pos = self.chunk_pos
                 s.history = self.history
-                status = _run(s)
+                status = self.run(s)
                 p = s.in_next
                 self.out = s.out_next
                 self.comp_pos = origin_pos + (p - origin)

@@ -1,6 +1,7 @@
 """The DEFLATE decoder (RFC 1951), as inline text: every module that cimports it compiles its own copy.
 
-``inflate_plain`` and ``inflate_bmi2`` are two such copies, compiled for different instruction sets.
+``inflate_plain`` and ``inflate_bmi2`` are two such copies, compiled for different instruction sets; ``tokens_plain``
+and ``tokens_bmi2`` two that also write down each match. What a copy does not need is decided when it is compiled.
 
 Shape of the decoder, and why it is fast:
 
@@ -126,6 +127,8 @@ cdef struct Inflater:
     BlockMark *marks
     int32_t n_marks
     int32_t cap_marks
+    # Matches met, by ``inflate_tokens`` only; there must be room for one in three bytes of output, and one more.
+    uint64_t *matches           # where the next one goes
     # Between calls.
     int32_t phase
     bint final
@@ -480,7 +483,22 @@ cdef inline void copy_match(uint8_t *dst, uint32_t length, uint32_t distance) no
 
 
 cdef inline Status inflate_run(Inflater *s) noexcept nogil:
-    """Decode until the member's last block ends (END) or input, room or validity does.
+    """Decode until the member's last block ends (END) or input, room or validity does; see ``decode``."""
+    return decode(s, False)
+
+
+cdef inline Status inflate_tokens(Inflater *s) noexcept nogil:
+    """``inflate_run`` that also writes each match to ``matches``, as ``match_record`` packs it."""
+    return decode(s, True)
+
+
+cdef inline uint64_t match_record(uint32_t pos, uint32_t length, uint32_t distance) noexcept nogil:
+    """A match in 8 bytes: position in the stream modulo 2^32, length, distance, from the low end up."""
+    return pos | (<uint64_t>(length | (distance << 16)) << 32)
+
+
+cdef inline Status decode(Inflater *s, bint keep_matches) noexcept nogil:
+    """The decoder. ``keep_matches`` is a constant to the compiler, as a module has only one call of this.
 
     NEED_ROOM: ``out_limit`` reached or marks full. NEED_INPUT: fewer than HEADER_BYTES left (or, in a block,
     IN_MARGIN); with ``last`` set it means that the stream ends too early. OK: at a boundary, ``stop_bit`` reached.
@@ -497,6 +515,8 @@ cdef inline Status inflate_run(Inflater *s) noexcept nogil:
     cdef uint32_t *lit = s.lit
     cdef uint32_t *dist = s.dist
     cdef uint8_t *dst
+    cdef uint64_t *matches = s.matches
+    cdef uint32_t match_base = <uint32_t>s.out_origin_pos - <uint32_t><size_t>s.out_origin
     cdef Status status = NEED_ROOM
 
     # Load what the last call left: the bits of in_next[0] above in_bit and 7 more bytes.
@@ -611,6 +631,9 @@ cdef inline Status inflate_run(Inflater *s) noexcept nogil:
                     break
                 dst = out
                 out += length
+                if keep_matches:
+                    matches[0] = match_record(match_base + <uint32_t><size_t>dst, length, distance)
+                    matches += 1
                 entry = lit[buf & mask]
                 buf |= load64(in_next) << <uint8_t>n
                 in_next += 7
@@ -709,4 +732,6 @@ cdef inline Status inflate_run(Inflater *s) noexcept nogil:
     s.in_bit = (8 - n) & 7
     s.in_next = in_next - (1 if n else 0)
     s.out_next = out
+    if keep_matches:
+        s.matches = matches
     return status

@@ -418,7 +418,7 @@ def test_referrers_elsewhere_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"span_bytes": 1}, {"span_bytes": 1 << 40}, {"min_layer_bytes": -1}, {"threads": 0}, {"mode": "full"}],
+    [{"span_bytes": 1}, {"span_bytes": 1 << 40}, {"min_layer_bytes": -1}, {"threads": 0}, {"mode": "none"}],
 )
 def test_options_are_checked(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError):

@@ -3,6 +3,7 @@
 Input number i is a function of (seed, i) and the corpus alone, so that every failure can be made again.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from random import Random
 
@@ -16,14 +17,30 @@ BLOCK_BYTES = 512
 def make(target: str, corpus: Sequence[bytes], seed: int, i: int) -> bytes:
     """Input number ``i``."""
     rng = Random(f"{target} {seed} {i}")
-    if target in ("inflate", "windows") and rng.random() < 0.4:
+    if target in ("inflate", "windows", "members") and rng.random() < 0.4:
         data = random_gzip(rng)
         return data if rng.random() < 0.5 else bend(data, corpus, rng)
     if target == "ztoc" and rng.random() < 0.7:     # offsets everywhere: what moves bytes ends at the first check
         data = bend(rng.choice(corpus), corpus, rng, IN_PLACE)
+    elif target == "stargz_toc" and rng.random() < 0.6:     # text: bent bytes end at the parser
+        data = bend_json(rng.choice(corpus), rng)
     else:
         data = bend(rng.choice(corpus), corpus, rng)
     return fix_tar_sums(data, rng) if target == "tar" else data
+
+
+def bend_json(data: bytes, rng: Random) -> bytes:
+    """Numbers, strings or whole objects of a JSON text replaced by others, which leaves most of it JSON."""
+    pattern = rng.choice((rb"-?[0-9]+", rb"-?[0-9]+", rb'"[^"]*"', rb"\{[^{}]*\}", rb",?\{[^{}]*\}"))
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        found = list(re.finditer(pattern, data))
+        if not found:
+            break
+        old, new = rng.choice(found), rng.choice(found).group()
+        if rng.random() < 0.3 and new[-1:].isdigit():
+            new = b"%d" % (rng.choice(INTERESTING) - rng.choice((0, 1)))
+        data = data[: old.start()] + new + data[old.end() :]
+    return data
 
 
 def bend(data: bytes, corpus: Sequence[bytes], rng: Random, edits: "Sequence[Edit] | None" = None) -> bytes:

@@ -1,6 +1,7 @@
 """Throws made-up inputs at the kernels and reports what breaks.
 
-    PYTHONPATH=src python tests/fuzz/run.py --seconds 60 [--target inflate|windows|tar|parallel|ztoc] [--seed 1]
+    PYTHONPATH=src python tests/fuzz/run.py --seconds 60 [--seed 1]
+        [--target inflate|windows|members|tar|parallel|ztoc|stargz_toc]
 
 Needs nothing but the built kernels. Inputs run in a child process, so that a crash or a hang costs one input; those
 that fail are written to ``--failures``, named by target, seed and number. Exit code 1 if there were any. For
@@ -31,7 +32,7 @@ DIED, HANGS = -1, -2
 
 def read_corpus(target: str) -> list[bytes]:
     """The inputs kept for a target, in a fixed order; large ones are kept compressed, as NAME.gz, or made here."""
-    paths = sorted((CORPUS / {"windows": "inflate"}.get(target, target)).glob("*"))
+    paths = sorted((CORPUS / {"windows": "inflate", "members": "inflate"}.get(target, target)).glob("*"))
     kept = [gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in paths]
     return [*kept, *hostile_layers().values()] if target == "parallel" else kept
 

@@ -3,24 +3,30 @@
 ``inflate``   the verdict of zlib on the bytes as a gzip stream, and on their deflate part with a trailer that fits; if
               that is valid, every checkpoint in it
 ``windows``   the bytes of a sparse window that are gone are not needed: any others do in their place
+``members``   the bytes as a gzip stream, its matches bent a little, and members anywhere: zlib reads them all
 ``tar``       entries and errors do not depend on how the bytes are cut into pieces
 ``parallel``  a layer scanned in chunks by several threads is what one scan says it is, and no great deal of work
+``stargz_toc``  a table of contents is read only if ``json`` reads it too; chunks then lie in order, and what is written
+              again says the same
 ``ztoc``      decoding ends with a value or one of our errors; what decodes, encodes and decodes to the same value
 """
 
 import importlib
+import json
 import time
 import zlib
 from collections.abc import Callable
 from functools import partial
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 from accel_core import LayerScanner, inflate_span
 from accel_core.errors import AccelError
+from accel_core.member_encode import encode_members
 from accel_core.tar_scan import TarScanner
 from support.gzip_member import member
 from support.hostile_layers import CHUNK_BYTES
+from support.matches import fault, tokens_of, unpack
 from support.scans import said_by_one_scan, said_by_threads
 from support.tar_layers import around
 from support.verdicts import our_verdict
@@ -100,6 +106,25 @@ def windows(data: bytes) -> None:
         require(fault is None, fault or "")
 
 
+def members(data: bytes) -> None:
+    data = data[:MAX_INPUT_BYTES]
+    rng = Random(zlib.crc32(data))
+    try:
+        inflated, matches, _ = tokens_of(data, rng.choice((0, 1, 319, 2048)))
+    except AccelError:
+        return
+    bent = bytearray(matches)
+    for _ in range(rng.choice((0, 0, 1, 50)) if bent else 0):
+        bent[rng.randrange(len(bent))] = rng.randrange(256)
+    starts = sorted({0, *(rng.randrange(len(inflated) + 1) for _ in range(rng.choice((0, 1, 30))))})
+    blob, offsets = encode_members(inflated, starts, matches=bent)
+    require(fault(inflated, unpack(matches)) is None, "a match is not true")
+    for start, end, offset in zip(starts, [*starts[1:], len(inflated)], offsets, strict=True):
+        one = zlib.decompressobj(31)
+        require(one.decompress(blob[offset:], end - start + 1) == inflated[start:end], f"member at {start} differs")
+        require(one.eof, f"member at {start} does not end")
+
+
 def tar(data: bytes) -> None:
     data = data[:MAX_INPUT_BYTES]
     rng = Random(zlib.crc32(data))
@@ -169,6 +194,45 @@ def ztoc(data: bytes) -> None:
     require(encode(again, tool=tool) == encoded, "an encoded index does not survive a round trip")
 
 
+def stargz_toc(data: bytes) -> None:
+    stargz = importlib.import_module("accel.formats.stargz")
+    data = data[:MAX_INPUT_BYTES]
+    data_end = 1 << 40
+    try:
+        toc = stargz.parse_toc(data, data_end=data_end, max_rows=5000)
+    except AccelError:
+        return
+    try:
+        json.loads(data.decode("utf-8", "surrogateescape"))
+    except ValueError as error:
+        raise Mismatch(f"read, though it is not JSON: {error}") from error
+    chunks = toc.chunks
+    sizes: dict[int, int] = {}
+    for i, row in enumerate(chunks.entry):
+        require(chunks.chunk_offset[i] == sizes.get(row, 0), f"chunk {i} does not follow the one before it")
+        require(0 <= chunks.blob_offset[i] < chunks.end_offset[i] <= data_end, f"chunk {i} has an impossible place")
+        sizes[row] = sizes.get(row, 0) + chunks.chunk_size[i]
+    wanted = {entry.index: entry.size for entry in toc.entries if entry.is_file and entry.size}
+    require(sizes == wanted, "chunks do not add up to their files")
+    check_rewritten(stargz, toc)
+
+
+def check_rewritten(stargz: Any, toc: Any) -> None:
+    """Written in the zstd dialect, which loses nothing of entries but cannot share members, and read again."""
+    chunks = toc.chunks
+    several = {row for row, offset in zip(chunks.entry, chunks.chunk_offset, strict=True) if offset}
+    if any(chunks.inner_offset) or several - set(toc.file_digests):
+        return
+    raw = stargz.zstd_toc(toc.entries, chunks, toc.file_digests, "")
+    again = stargz.parse_toc(raw, data_end=1 << 40)
+    fields = ("name", "typeflag", "size", "mode", "uid", "gid", "devmajor", "devminor")
+    for ours, theirs in zip(again.entries, toc.entries, strict=True):
+        require(all(getattr(ours, f) == getattr(theirs, f) for f in fields), f"entry {ours.index} changes")
+    require(again.chunks.digests == chunks.digests, "digests change")
+    require(again.chunks.blob_offset == chunks.blob_offset, "places change")
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    "inflate": inflate, "windows": windows, "tar": tar, "parallel": parallel, "ztoc": ztoc,
+    "inflate": inflate, "windows": windows, "members": members, "tar": tar, "parallel": parallel, "ztoc": ztoc,
+    "stargz_toc": stargz_toc,
 }  # fmt: skip

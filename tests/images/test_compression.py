@@ -125,3 +125,24 @@ def test_output_that_ends_with_a_full_piece_is_whole() -> None:
     data = bytes(1 << 20)
     assert b"".join(decompressed([gzip.compress(data)], "gzip")) == data
     assert b"".join(decompressed([zlib.compress(data, wbits=31)] * 2, "gzip")) == data * 2
+
+
+@pytest.mark.parametrize("checksum", [True, False])
+def test_a_zstd_stream_may_end_between_frames_only(checksum: bool) -> None:
+    pack = zstandard.ZstdCompressor(write_checksum=checksum).compress
+    skippable = bytes.fromhex("502a4d18") + (3).to_bytes(4, "little") + b"abc"
+    streamed = zstandard.ZstdCompressor(write_checksum=checksum).compressobj()
+    rng = random.Random(1)
+    parts = [
+        pack(b"x" * 300_000), skippable, pack(b""), pack(rng.randbytes(70_000)),
+        streamed.compress(rng.randbytes(500)) + streamed.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK) + streamed.flush(),
+    ]  # fmt: skip
+    whole = b"".join(parts)
+    ends = {sum(map(len, parts[:n])) for n in range(len(parts) + 1)}
+    cuts = {*range(1, 200), *range(len(whole) - 600, len(whole) + 1), *ends, 35_000} - {0}
+    for cut in sorted(cuts):
+        if cut in ends:
+            assert b"".join(decompressed([whole[:cut]], "zstd"))
+        else:
+            with pytest.raises(TruncatedError):
+                list(decompressed(pieces(whole[:cut], 7), "zstd"))

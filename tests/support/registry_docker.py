@@ -17,7 +17,8 @@ from typing import Any, Self
 
 import pytest
 
-from accel.registry import Anonymous, CredentialSource, HostOptions, RegistryOptions
+from accel.registry import Anonymous, CredentialSource, HostOptions, RegistryOptions, RegistryStore
+from support.images import Built, put
 from support.registry_tokens import TokenServer
 
 USERS = {"ada": "love:lace 1", "grace": "hopper"}
@@ -92,10 +93,26 @@ class DockerRegistry:
         self._process.kill()
         self._process.wait()
 
+    def fetched(self, repository: str, digest: str) -> list[tuple[int, int]]:
+        """Status and number of bytes of every GET of that blob."""
+        pattern = rf'"GET /v2/{repository}/blobs/{digest} HTTP/1\.1" (\d+) (\d+)'
+        return [(int(code), int(n)) for code, n in re.findall(pattern, self._log.read_text(errors="replace"))]
+
     def options(self, credentials: CredentialSource | None = None, **changes: Any) -> RegistryOptions:
         """Options that reach it."""
         hosts = {self.host: HostOptions(plain_http=True)} | changes.pop("hosts", {})
         return RegistryOptions(hosts=hosts, credentials=credentials or Anonymous(), **changes)
+
+
+def pushed(registry: DockerRegistry, built: Built, name: str) -> str:
+    """The reference of an image that is there now; ``name`` has the tag."""
+    reference = f"{registry.host}/{name}"
+    store = RegistryStore(reference, registry.options())
+    try:
+        put(store, built, tag=name.rpartition(":")[2])
+    finally:
+        store.close()
+    return reference
 
 
 def _htpasswd(folder: Path, users: Mapping[str, str]) -> Path:

@@ -224,7 +224,7 @@ def test_an_image_without_index_does_not_pass(tmp_path: Path) -> None:
     put(LayoutStore(tmp_path / "in"), image([gzip_layer(TAR)]), "v1")
     report = accel.verify(f"oci:{tmp_path}/in:v1")
     assert [mismatch.what for mismatch in report.mismatches] == [
-        "no SOCI index: the image is not accelerated"
+        "no SOCI index, no layer with a table of contents: the image is not accelerated"
     ]
 
 

@@ -73,9 +73,24 @@ def _show(described: dict[str, Any]) -> None:
             rows.add_row(layer["digest"].partition(":")[2][:12], size(layer["size"]), *cells)
         out.print(rows)
         for layer in image["layers"]:
+            if layer["toc"]:
+                print(_toc_line(layer))
+        for layer in image["layers"]:
             if layer["index"] and "spans" in layer["index"]:
                 print(layer["digest"])
                 _show_index(layer["index"], indent="  ")
+
+
+def _toc_line(layer: dict[str, Any]) -> str:
+    from accel.cli.render import printable, size
+
+    toc, name = layer["toc"], layer["digest"].partition(":")[2][:12]
+    if "problem" in toc:
+        return f"{name} is not what it claims: {printable(toc['problem'])}"
+    return (
+        f"{name} is {toc['format']}, loaded lazily by {' and '.join(toc['lazy'])}: {toc['entries']} entries, "
+        f"{toc['chunks']} chunks of {size(toc['content_size'])}, TOC {size(toc['comp_size'])}"
+    )
 
 
 def _show_index(index: dict[str, Any], indent: str) -> None:

@@ -13,6 +13,10 @@ _FULL_TABLE_COLUMNS = 112
 _STYLES = {
     "indexed": "green",
     "already indexed": "cyan",
+    "converted": "green",
+    "already converted": "cyan",
+    "plain": "yellow",
+    "kept": "dim",
     "skipped": "dim",
     "unsupported": "yellow",
     "failed": "red",
@@ -70,6 +74,15 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> "Table":
 
 def show_conversion(report: "ConvertReport") -> None:
     """The layers as a table, then what came of it."""
+    if any(layer.outputs for layer in report.layers):
+        _show_full(report)
+        if report.index_only is not None:
+            _show_index_only(report.index_only)
+    else:
+        _show_index_only(report)
+
+
+def _show_index_only(report: "ConvertReport") -> None:
     from rich.markup import escape
 
     out = console()
@@ -82,25 +95,72 @@ def show_conversion(report: "ConvertReport") -> None:
     out.print(rows)
     for layer in report.layers:
         if layer.state == "skipped":
-            out.print(f"[dim]skipped {layer.digest.partition(':')[2][:12]}: {escape(layer.reason)}[/dim]")
-    for message in report.messages:
-        out.print(f"[yellow]warning:[/yellow] {escape(message)}")
+            out.print(f"[dim]skipped {_short(layer.digest)}: {escape(layer.reason)}[/dim]")
     totals = report.totals
-    if report.nothing_to_index:
-        out.print("No layer could be indexed: nothing was written.")
-    else:
-        done = "" if report.changed else " (already there, nothing written)"
-        out.print(f"{escape(report.reference)}@{report.digest}{done}")
+    if _show_outcome(report, "No layer could be indexed: nothing was written."):
         out.print(
             f"{totals['usable']} of {totals['layers']} layers indexed, index {size(totals['index_size'])} = "
             f"{share(totals['index_size'], totals['comp_size'])} of {size(totals['comp_size'])}, {report.seconds:.1f} s"
         )
 
 
+def _show_full(report: "ConvertReport") -> None:
+    out = console()
+    numbers = ("compressed", "size", "of source", "MB/s")
+    rows = table("layer", "format", "state", *numbers, "lazily loaded by", right=numbers)
+    for layer in report.layers:
+        for number, output in enumerate(layer.outputs):
+            first = (_short(layer.digest), size(layer.comp_size), _speed(layer)) if number == 0 else ("", "", "")
+            rows.add_row(
+                first[0],
+                output.format,
+                f"[{_STYLES[output.state]}]{output.state}[/{_STYLES[output.state]}]",
+                first[1],
+                size(output.size),
+                share(output.size, layer.comp_size),
+                first[2],
+                ", ".join(output.lazy) or "nobody",
+            )
+    out.print(rows)
+    source = sum(layer.comp_size for layer in report.layers)
+    if _show_outcome(report, "No layer could be converted: nothing was written."):
+        sizes = ", ".join(
+            f"{format} {size(n_bytes)} = {share(n_bytes, source)}"
+            for format, n_bytes in report.output_sizes.items()
+        )
+        lazy = report.totals["lazy"]
+        out.print(
+            f"{lazy} of {len(report.layers)} layers load lazily; {sizes} of {size(source)}, {report.seconds:.1f} s"
+        )
+
+
+def _show_outcome(report: "ConvertReport", nothing: str) -> bool:
+    """The warnings, and where the result is; False if there is none."""
+    from rich.markup import escape
+
+    out = console()
+    for message in report.messages:
+        out.print(f"[yellow]warning:[/yellow] {escape(message)}")
+    if report.nothing_to_index:
+        out.print(nothing)
+        return False
+    done = "" if report.changed else " (already there, nothing written)"
+    out.print(f"{escape(report.reference)}@{report.digest}{done}")
+    return True
+
+
+def _short(digest: str) -> str:
+    return digest.partition(":")[2][:12]
+
+
+def _speed(layer: "LayerReport") -> str:
+    return "-" if layer.mb_per_s is None else f"{layer.mb_per_s:.0f}"
+
+
 def _layer_cells(layer: "LayerReport") -> list[str]:
     style = _STYLES[layer.state]
     return [
-        layer.digest.partition(":")[2][:12],
+        _short(layer.digest),
         f"[{style}]{layer.state}[/{style}]",
         "-" if layer.entries is None else str(layer.entries),
         size(layer.comp_size),
@@ -108,5 +168,5 @@ def _layer_cells(layer: "LayerReport") -> list[str]:
         size(layer.index_size),
         share(layer.index_size, layer.comp_size),
         "-" if layer.checkpoints is None else str(layer.checkpoints),
-        "-" if layer.mb_per_s is None else f"{layer.mb_per_s:.0f}",
+        _speed(layer),
     ]

@@ -19,8 +19,9 @@ def verify(
 ) -> None:
     """Recompute everything an accelerated image claims, from all of its bytes.
 
-    Digests and sizes, diffIDs, span digests, every checkpoint, every entry of the tables of contents and every file's
-    content through the index against an ordinary extraction. All mismatches are listed.
+    Digests and sizes, diffIDs, digests of spans and chunks, every checkpoint, every entry of the tables of contents and
+    every file's content through the index against an ordinary extraction; of zstd:chunked also the tar-split. All
+    mismatches are listed.
 
     \b
       accel verify registry.example.com/app:1.0_accelerated
@@ -45,8 +46,9 @@ def verify(
             print(f"… and {report.n_unlisted} more")
         print(
             f"{'OK' if report.ok else 'NOT OK'}: {report.source}@{report.digest}: {report.n_manifests} manifests, "
-            f"{report.n_indexed_layers} of {report.n_layers} layers indexed, {report.n_spans} spans, "
-            f"{report.n_entries} entries, {report.n_files} files, {size(report.n_bytes)}"
+            f"{report.n_indexed_layers} of {report.n_layers} layers indexed, {report.n_lazy_layers} with a table of "
+            f"contents, {report.n_spans} spans, {report.n_chunks} chunks, {report.n_entries} entries, "
+            f"{report.n_files} files, {size(report.n_bytes)}"
         )
     if not report.ok:
         raise typer.Exit(MISMATCH)

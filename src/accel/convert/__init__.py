@@ -11,12 +11,13 @@ This module is also what ``accel.convert`` calls, see the end.
 
 import sys
 import time
+from dataclasses import replace
 from types import ModuleType
 
-from accel.convert.options import ConvertOptions
-from accel.convert.report import ConvertReport, LayerReport
+from accel.convert.options import FULL, INDEX_ONLY, ConvertOptions
+from accel.convert.report import ConvertReport, LayerReport, OutputReport
 from accel.convert.run import Conversion
-from accel.convert.targets import ACCELERATED, destination, with_its_tag
+from accel.convert.targets import ACCELERATED, INDEXED, destination, with_its_tag
 from accel.images.open import open_pair
 from accel.oci import Reference
 from accel.progress import NoProgress, Progress
@@ -28,6 +29,7 @@ __all__ = [
     "ConvertOptions",
     "ConvertReport",
     "LayerReport",
+    "OutputReport",
     "convert",
 ]
 
@@ -55,13 +57,33 @@ def convert(
     target = destination(source, Reference.parse(dest) if isinstance(dest, str) else dest, chosen)
     stores = open_pair(source, target, registries)
     try:
-        report = Conversion(*stores, source, target, chosen, progress or NoProgress()).run(started)
+        report = _run(stores, source, target, chosen, progress or NoProgress(), started)
     except BaseException:
         _abandon(stores)
         raise
     for store in dict.fromkeys(reversed(stores)):  # the destination first: an archive is published here
         store.close()
     return report
+
+
+def _run(
+    stores: tuple[ImageStore, ImageStore],
+    source: Reference,
+    target: Reference,
+    options: ConvertOptions,
+    progress: Progress,
+    started: float,
+) -> ConvertReport:
+    if FULL not in options.modes:
+        return Conversion(*stores, source, target, options, progress).run(started)
+    from accel.convert.full.run import FullConversion
+
+    report, indexes = FullConversion(*stores, source, target, options, progress).run(started)
+    if INDEX_ONLY not in options.modes:
+        return report
+    beside = target.with_suffix(INDEXED)
+    indexed = Conversion(*stores, source, beside, options, progress, known=indexes).run(started)
+    return replace(report, index_only=indexed, seconds=time.monotonic() - started)
 
 
 def _abandon(stores: tuple[ImageStore, ImageStore]) -> None:

@@ -1,28 +1,42 @@
 """What a conversion may be told."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from accel.errors import ConfigError
 from accel.formats.soci import DEFAULT_MIN_LAYER_BYTES, DEFAULT_SPAN_BYTES, SociOptions
+from accel.members import BEST_LEVEL
 from accel.oci import Platform
 from accel_core import n_cpus
 
 MIB = 1 << 20
+
+INDEX_ONLY, FULL = "index-only", "full"
+SOCI, ESTARGZ, ZSTD_CHUNKED = "soci", "estargz", "zstd-chunked"
+FORMATS = {INDEX_ONLY: (SOCI,), FULL: (ESTARGZ, ZSTD_CHUNKED)}  # what each mode can make, in the order of the result
+
+MAX_ZSTD_LEVEL = 22
+_ZSTD_LEVELS = {"default": 3, "best": 19}
 
 
 @dataclass(frozen=True, slots=True)
 class ConvertOptions:
     """Options of one conversion.
 
-    ``platforms``: only these get an index, the others are kept as they are (empty: all). ``referrers`` additionally
-    attaches a SOCI v1 index to each source image. ``digest_identical`` writes the bytes the reference tool writes, and
-    fails where it fails. ``max_layer_bytes`` bounds what one layer may inflate to. ``threads`` work on all layers
-    together, several of them on a large local one. ``force`` rebuilds what is there.
+    ``mode``: "index-only" leaves all layers as they are and makes an index; "full" writes every layer anew; both, with
+    a comma between them. ``format``: what to make, by name with commas between them ("": all that the mode can).
+    ``platforms``: only these are converted, the others are kept as they are (empty: all). ``max_layer_bytes`` bounds
+    what one layer may inflate to. ``threads`` work on all layers together, several of them on a large local one.
+    ``force`` makes again what is there.
+
+    Index-only: ``referrers`` additionally attaches a SOCI v1 index to each source image. ``digest_identical`` writes
+    the bytes the reference tool writes, and fails where it fails.
+
+    Full: ``level`` is "default", "best" or a number; ``prefetch`` are paths of files that go to the front of their
+    layer; ``containerd_only`` makes zstd:chunked for containerd's stargz-snapshotter, and nothing else.
     """
 
-    mode: Literal["index-only"] = "index-only"
-    format: Literal["soci"] = "soci"
+    mode: str = INDEX_ONLY
+    format: str = ""
     span_bytes: int = DEFAULT_SPAN_BYTES
     min_layer_bytes: int = DEFAULT_MIN_LAYER_BYTES  # 10 MiB, as soci: smaller ones are soon fetched whole
     platforms: tuple[Platform, ...] = ()
@@ -31,16 +45,64 @@ class ConvertOptions:
     threads: int = field(default_factory=n_cpus)
     max_layer_bytes: int = 64 << 30
     force: bool = False
+    level: str = "default"
+    prefetch: tuple[bytes, ...] = ()
+    containerd_only: bool = False
 
     def __post_init__(self) -> None:
-        if self.mode != "index-only" or self.format != "soci":
-            raise ConfigError(
-                f"mode {self.mode!r} with format {self.format!r} is not available (index-only, soci)"
-            )
+        self._check_formats()
         if not 64 << 10 <= self.span_bytes <= 128 * MIB:
             raise ConfigError("span size must be between 64 KiB and 128 MiB")
         if self.min_layer_bytes < 0 or self.max_layer_bytes <= 0 or self.threads < 1:
             raise ConfigError("sizes must not be negative, threads must be at least 1")
+        if self.level not in _ZSTD_LEVELS and not (self.level.isdecimal() and 1 <= int(self.level) <= MAX_ZSTD_LEVEL):
+            raise ConfigError(f"level {self.level!r} is neither default, best nor a number from 1 to {MAX_ZSTD_LEVEL}")
+        if FULL not in self.modes and (self.prefetch or self.containerd_only or self.level != "default"):
+            raise ConfigError("level, prefetch and containerd-only are about layers that are written: use mode full")
+        if FULL in self.modes and (self.digest_identical or self.referrers):
+            raise ConfigError("digest-identical and referrers are about an index alone: use mode index-only")
+        if self.prefetch and ESTARGZ not in self.formats:
+            raise ConfigError("prefetched files have a place in estargz only")
+
+    def _check_formats(self) -> None:
+        unknown = [mode for mode in self.modes if mode not in FORMATS]
+        if unknown or not self.modes:
+            raise ConfigError(f"no mode {self.mode!r} (there are {', '.join(FORMATS)}, or both)")
+        able = [name for mode in self.modes for name in FORMATS[mode]]
+        wrong = [name for name in _parts(self.format) if name not in able]
+        if wrong:
+            raise ConfigError(f"mode {self.mode} makes no format {wrong[0]!r} (it makes {', '.join(able)})")
+        missing = [mode for mode in self.modes if not {*FORMATS[mode]} & {*self.formats}]
+        if missing:
+            raise ConfigError(f"format {self.format!r} leaves nothing to do for mode {missing[0]}")
+        if self.containerd_only and ESTARGZ in _parts(self.format):
+            raise ConfigError("containerd-only is zstd-chunked alone, without estargz")
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes asked for, each once."""
+        return _parts(self.mode)
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The formats asked for, in the order of :data:`FORMATS`."""
+        named = _parts(self.format)
+        able = [name for mode in FORMATS if mode in self.modes for name in FORMATS[mode]]
+        if self.containerd_only:
+            able.remove(ESTARGZ)
+        return tuple(name for name in able if not named or name in named)
+
+    @property
+    def gzip_level(self) -> int | None:
+        """Level of the gzip members of eStargz; None: use what a gzip source's encoder found."""
+        if self.level == "default":
+            return None
+        return BEST_LEVEL if self.level == "best" else min(int(self.level), BEST_LEVEL)
+
+    @property
+    def zstd_level(self) -> int:
+        """Level of the frames of zstd:chunked."""
+        return _ZSTD_LEVELS.get(self.level) or int(self.level)
 
     @property
     def soci(self) -> SociOptions:
@@ -48,3 +110,7 @@ class ConvertOptions:
         return SociOptions(
             identical=self.digest_identical, span_bytes=self.span_bytes, min_layer_bytes=self.min_layer_bytes
         )
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part for part in text.replace(" ", "").split(",") if part))

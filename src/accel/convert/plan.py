@@ -1,5 +1,6 @@
 """What is to be done: which images get an index, and which distinct layers must be scanned for that."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from accel.convert.options import ConvertOptions
@@ -37,9 +38,20 @@ class Plan:
     messages: list[str] = field(default_factory=list)
 
 
-def make_plan(image: Image, options: ConvertOptions) -> Plan:
-    """The plan for ``image``. Raises ``NotFoundError`` if no platform asked for is there."""
-    targets = image.images(options.platforms)
+def make_plan(
+    image: Image,
+    options: ConvertOptions,
+    *,
+    reason_to_skip: Callable[[Descriptor, ConvertOptions], str] | None = None,
+    leave_out: frozenset[str] = frozenset(),
+) -> Plan:
+    """The plan for ``image``, without the manifests ``leave_out``.
+
+    ``reason_to_skip`` says why a layer is not worth a look, "" if it is; by default, why it gets no zTOC. Raises
+    ``NotFoundError`` if no platform asked for is there.
+    """
+    skip = reason_to_skip or reason_for_no_index
+    targets = [child for child in image.images(options.platforms) if child.descriptor.digest not in leave_out]
     if not targets:
         have = ", ".join(str(child.platform) for child in image.images()) or "none"
         wanted = ", ".join(map(str, options.platforms))
@@ -52,7 +64,7 @@ def make_plan(image: Image, options: ConvertOptions) -> Plan:
     for digest, (layer, platforms) in _distinct_layers(targets).items():
         job = LayerJob(layer, tuple(platforms))
         plan.order.append(digest)
-        reason = _reason_to_skip(layer, options)
+        reason = skip(layer, options)
         if reason:
             plan.decided.append(job.report("unsupported" if _is_unsupported(layer) else "skipped", reason))
             if reason == FOREIGN:
@@ -82,7 +94,8 @@ def _is_unsupported(layer: Descriptor) -> bool:
     return "zstd" in layer.media_type or "encrypted" in layer.media_type
 
 
-def _reason_to_skip(layer: Descriptor, options: ConvertOptions) -> str:
+def reason_for_no_index(layer: Descriptor, options: ConvertOptions) -> str:
+    """Why the descriptor of a layer alone says that it gets no zTOC; "" if its bytes must say."""
     if is_foreign_layer(layer.media_type) or layer.urls:
         return FOREIGN
     # Media types lie, so in our own mode the first bytes decide later; the reference tool looks at nothing else.

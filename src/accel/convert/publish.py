@@ -8,10 +8,63 @@ from accel.convert.plan import Plan
 from accel.convert.pool import run_all
 from accel.convert.result import Result
 from accel.convert.scan import Ztoc
-from accel.images import Child
+from accel.images import Image
 from accel.oci import EMPTY_CONFIG, EMPTY_JSON, Descriptor, Manifest, MediaType, is_foreign_layer
 from accel.progress import Progress
 from accel.stores import ImageStore
+
+
+@dataclass(frozen=True, slots=True)
+class Copier:
+    """Brings blobs to ``dest``, from ``source`` or from us, and reports what it sends."""
+
+    source: ImageStore
+    dest: ImageStore
+    progress: Progress
+    threads: int
+
+    def copy_blobs(self, manifests: Iterable[Manifest]) -> None:
+        """Configs and layers of ``manifests``, as far as ``dest`` has them not."""
+        wanted: dict[str, Descriptor] = {}
+        for manifest in manifests:
+            for blob in (manifest.config, *manifest.layers):
+                # a foreign layer may be in no registry at all: its URLs go along in the manifest
+                if not (is_foreign_layer(blob.media_type) or blob.urls) or self.source.has_blob(blob):
+                    wanted.setdefault(blob.digest, blob)
+        run_all(
+            sorted(wanted.values(), key=lambda blob: -blob.size),
+            self._copy,
+            self.progress,
+            threads=self.threads,
+        )
+
+    def _copy(self, blob: Descriptor, progress: Progress) -> None:
+        self.copy_from(self.source, blob, progress)
+
+    def copy_from(self, store: ImageStore, blob: Descriptor, progress: Progress) -> None:
+        """One blob of ``store``: mounted if that can be, else sent."""
+        if not self.dest.mount_blob(blob, store) and not self.dest.has_blob(blob):
+            self.transfer(blob, _Stream(store.blob(blob)), progress)
+
+    def transfer(self, blob: Descriptor, chunks: Iterable[bytes], progress: Progress) -> None:
+        """One blob of which we have the bytes."""
+        stage = f"push {blob.digest}"
+        progress.begin(stage, blob.size)
+        outcome = "failed"
+        try:
+            self.dest.put_blob(blob, _Reported(chunks, lambda n_bytes: progress.advance(stage, n_bytes)))
+            outcome = "pushed"
+        finally:
+            progress.end(stage, outcome)
+
+
+def manifests_of(image: Image) -> Iterator[Manifest]:
+    """Every image and artifact manifest of ``image``, each digest once."""
+    seen: set[str] = set()
+    for child in image.walk():
+        if child.manifest is not None and child.descriptor.digest not in seen:
+            seen.add(child.descriptor.digest)
+            yield child.manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +79,7 @@ class Publisher:
     def publish(self, result: Result, ztocs: Sequence[Ztoc], tag: str) -> Descriptor:
         """Everything of ``result``, tagged ``tag`` last."""
         if self.dest is not self.plan.image.store:
-            self._copy_blobs()
+            self._copier.copy_blobs(manifests_of(self.plan.image))
         new = [ztoc for ztoc in ztocs if ztoc.content is not None]
         run_all(new, self._put_ztoc, self.progress, threads=self.threads)
         self.dest.put_blob(EMPTY_CONFIG, [EMPTY_JSON])
@@ -54,49 +107,16 @@ class Publisher:
         return all(self.dest.has_manifest(digest) for digest in listed)
 
     def _put_ztoc(self, ztoc: Ztoc, progress: Progress) -> None:
-        self._transfer(ztoc.descriptor, ztoc, progress)
+        self._copier.transfer(ztoc.descriptor, ztoc, progress)
 
-    def _copy_blobs(self) -> None:
-        source = self.plan.image.store
-        wanted: dict[str, Descriptor] = {}
-        for manifest in self._manifests():
-            for blob in (manifest.config, *manifest.layers):
-                # a foreign layer may be in no registry at all: its URLs go along in the manifest
-                if not (is_foreign_layer(blob.media_type) or blob.urls) or source.has_blob(blob):
-                    wanted.setdefault(blob.digest, blob)
-        run_all(
-            sorted(wanted.values(), key=lambda blob: -blob.size),
-            self._copy,
-            self.progress,
-            threads=self.threads,
-        )
-
-    def _copy(self, blob: Descriptor, progress: Progress) -> None:
-        if not self.dest.mount_blob(blob, self.plan.image.store) and not self.dest.has_blob(blob):
-            self._transfer(blob, _Stream(self.plan.image.store.blob(blob)), progress)
-
-    def _transfer(self, blob: Descriptor, chunks: Iterable[bytes], progress: Progress) -> None:
-        stage = f"push {blob.digest}"
-        progress.begin(stage, blob.size)
-        outcome = "failed"
-        try:
-            self.dest.put_blob(blob, _Reported(chunks, lambda n_bytes: progress.advance(stage, n_bytes)))
-            outcome = "pushed"
-        finally:
-            progress.end(stage, outcome)
+    @property
+    def _copier(self) -> Copier:
+        return Copier(self.plan.image.store, self.dest, self.progress, self.threads)
 
     def _copy_manifests(self, rewritten: set[str]) -> None:
-        kept = [manifest for manifest in self._manifests() if manifest.digest not in rewritten]
+        kept = [manifest for manifest in manifests_of(self.plan.image) if manifest.digest not in rewritten]
         for manifest in kept:
             self.dest.put_manifest(manifest.raw, manifest.media_type)
-
-    def _manifests(self) -> Iterator[Manifest]:
-        seen: set[str] = set()
-        child: Child
-        for child in self.plan.image.walk():
-            if child.manifest is not None and child.descriptor.digest not in seen:
-                seen.add(child.descriptor.digest)
-                yield child.manifest
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,27 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-LayerState = Literal["indexed", "already indexed", "skipped", "unsupported", "failed"]
+LayerState = Literal[
+    "indexed", "already indexed", "converted", "already converted", "skipped", "unsupported", "failed"
+]
+OutputState = Literal["converted", "plain", "already converted", "kept"]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputReport:
+    """What a layer became in one format.
+
+    ``plain``: written, but without the annotations that make readers load it lazily, or taken as it was for the same
+    reason. ``kept``: the source's layer, in whatever format. ``lazy`` names the readers that load it lazily; if there
+    are none, ``reason`` says why. ``digest`` and ``size`` are those of the blob.
+    """
+
+    format: str
+    state: OutputState
+    digest: str
+    size: int
+    lazy: tuple[str, ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +31,7 @@ class LayerReport:
     """One distinct layer. Sizes in bytes; None where this run had no need to find out.
 
     ``index_size`` is the zTOC's, made of ``checkpoint_bytes`` and ``toc_bytes`` (the table of contents and the rest).
+    ``outputs`` has an item for each format that the layer was to be written in.
     """
 
     digest: str
@@ -25,6 +46,7 @@ class LayerReport:
     checkpoint_bytes: int | None = None
     checkpoints: int | None = None
     seconds: float | None = None
+    outputs: tuple[OutputReport, ...] = ()
 
     @property
     def toc_bytes(self) -> int | None:
@@ -42,12 +64,13 @@ class LayerReport:
 
     @property
     def usable(self) -> bool:
-        """True if the result has an index for this layer."""
-        return self.state in ("indexed", "already indexed")
+        """True if the result has an index for this layer, or the layer in another format."""
+        return self.state in ("indexed", "already indexed", "converted", "already converted")
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
         data["platforms"] = list(self.platforms)
+        data["outputs"] = [asdict(output) | {"lazy": list(output.lazy)} for output in self.outputs]
         return data | {"toc_bytes": self.toc_bytes, "mb_per_s": self.mb_per_s}
 
 
@@ -68,6 +91,7 @@ class ConvertReport:
     referrers: tuple[str, ...] = ()
     messages: tuple[str, ...] = ()
     seconds: float = 0.0
+    index_only: "ConvertReport | None" = None  # of the index made beside a full conversion
 
     @property
     def nothing_to_index(self) -> bool:
@@ -88,7 +112,17 @@ class ConvertReport:
             "uncomp_size": sum(layer.uncomp_size or 0 for layer in usable),
             "index_size": sum(layer.index_size or 0 for layer in usable),
             "entries": sum(layer.entries or 0 for layer in usable),
+            "lazy": sum(any(output.lazy for output in layer.outputs) for layer in usable),
         }
+
+    @property
+    def output_sizes(self) -> dict[str, int]:
+        """Bytes of all layers in each format that they were written in."""
+        sizes: dict[str, int] = {}
+        for layer in self.layers:
+            for output in layer.outputs:
+                sizes[output.format] = sizes.get(output.format, 0) + output.size
+        return sizes
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``; the layout is part of the documented interface."""
@@ -101,6 +135,8 @@ class ConvertReport:
             "referrers": list(self.referrers),
             "layers": [layer.to_json() for layer in self.layers],
             "totals": self.totals,
+            "output_sizes": self.output_sizes,
             "messages": list(self.messages),
             "seconds": self.seconds,
+            "index_only": self.index_only.to_json() if self.index_only else None,
         }

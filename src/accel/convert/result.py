@@ -42,7 +42,7 @@ def build_result(plan: Plan, ztocs: Mapping[str, Descriptor], options: ConvertOp
     if not indexed:
         return None
     top = plan.image.top
-    source = top.manifest or _flat(plan.image)
+    source = top.manifest or flat_index(plan.image)
     assert source is not None
     raw = {
         child.descriptor.digest: child.manifest.raw
@@ -63,7 +63,7 @@ def _ztocs_of(manifest: Manifest, ztocs: Mapping[str, Descriptor]) -> list[Descr
     return list(found.values())
 
 
-def _flat(image: Image) -> Index:
+def flat_index(image: Image) -> Index:
     """The index at the top with the entries of nested indexes in their place: what runtimes pick from is the same.
 
     SOCI knows no nesting, and its own index entries must follow the image in the same list.

@@ -29,22 +29,31 @@ class Conversion:
         target: Reference,
         options: ConvertOptions,
         progress: Progress,
+        known: Mapping[str, tuple[LayerReport, Ztoc | None]] | None = None,
     ) -> None:
+        """``known`` is what was found out before about layers, by digest; its zTOCs are closed here."""
         self._source_store = source_store
         self._dest = dest_store
         self._source = source
         self._target = target
         self._options = options
         self._progress = progress
-        self._kept: list[Ztoc] = []  # everything that must be let go in the end, however it ends
+        self._known = dict(known or {})
+        # everything that must be let go in the end, however it ends
+        self._kept = [ztoc for _, ztoc in self._known.values() if ztoc is not None]
 
     def run(self, started: float) -> ConvertReport:
         """Do it; ``started`` is when the clock of the report began (:func:`time.monotonic`)."""
-        image = load(self._source_store, self._source.selector)
-        plan = make_plan(image, self._options)
-        earlier = (
-            {} if self._options.force else find_earlier(plan, self._dest, self._target.tag, self._options)
-        )
+        try:
+            image = load(self._source_store, self._source.selector)
+            plan = make_plan(image, self._options)
+            earlier = (
+                {} if self._options.force else find_earlier(plan, self._dest, self._target.tag, self._options)
+            )
+        except BaseException:
+            for kept in self._kept:
+                kept.close()
+            raise
         ztocs = dict(earlier)
         rows = {row.digest: row for row in plan.decided}
         try:
@@ -81,6 +90,8 @@ class Conversion:
             if job.descriptor.digest in earlier:
                 index_size = earlier[job.descriptor.digest].descriptor.size
                 known.append((job.report("already indexed", index_size=index_size), None))
+            elif job.descriptor.digest in self._known:
+                known.append(self._known[job.descriptor.digest])
             else:
                 jobs.append(job)
 

@@ -80,16 +80,15 @@ def scan_layer(
         if choice.compression is None:
             outcome = "unsupported"
             return job.report("unsupported", choice.reason), None
-        span_bytes = _span_bytes(choice.compression, layer.size, options.soci)
+        span_bytes = span_bytes_of(choice.compression, layer.size, options.soci)
         index = scan.run(choice.compression, span_bytes)
-        encoded, _ = build_ztoc(index, options.soci)
-        ztoc = keep(encoded, ztoc_descriptor(encoded, layer, options.soci, span_bytes=span_bytes))
+        row, ztoc = encode_index(job, index, options, span_bytes, started)
         outcome = "indexed"
-        return _row(job, index, ztoc.descriptor.size, time.monotonic() - started), ztoc
+        return row, ztoc
     except BAD_LAYER as error:
         outcome = "unsupported" if isinstance(error, UnsupportedError) else "failed"
         if isinstance(error, FormatError):
-            error = _cause(store, layer, error)
+            error = cause(store, layer, error)
         if options.digest_identical:
             raise error from None
         return job.report(outcome, str(error)), None
@@ -159,7 +158,7 @@ class _LayerScan:
         return scanner.finish()
 
 
-def _cause(store: ImageStore, layer: Descriptor, error: FormatError) -> FormatError | DigestMismatch:
+def cause(store: ImageStore, layer: Descriptor, error: FormatError) -> FormatError | DigestMismatch:
     """Why a layer does not read: its own ``error``, or bytes that are not those the digest names."""
     try:
         for _ in verified(store.blob(layer).stream(CHUNK_BYTES), layer):
@@ -169,7 +168,17 @@ def _cause(store: ImageStore, layer: Descriptor, error: FormatError) -> FormatEr
     return error
 
 
-def _span_bytes(compression: Layer, comp_size: int, soci: SociOptions) -> int:
+def encode_index(
+    job: LayerJob, index: LayerIndex, options: ConvertOptions, span_bytes: int, started: float
+) -> tuple[LayerReport, Ztoc]:
+    """The row and the zTOC of a layer whose scan began at ``started``. Raises UnsupportedError."""
+    encoded, _ = build_ztoc(index, options.soci)
+    ztoc = keep(encoded, ztoc_descriptor(encoded, job.descriptor, options.soci, span_bytes=span_bytes))
+    return _row(job, index, ztoc.descriptor.size, time.monotonic() - started), ztoc
+
+
+def span_bytes_of(compression: Layer, comp_size: int, soci: SociOptions) -> int:
+    """The span size for the index of a layer of ``comp_size`` bytes."""
     return gzip_span_bytes(comp_size, soci) if compression == "gzip" else tar_span_bytes(comp_size, soci)
 
 

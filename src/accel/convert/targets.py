@@ -8,6 +8,9 @@ from accel.layout import REF_NAME, LayoutStore, OciArchiveStore
 from accel.oci import Reference
 
 ACCELERATED = "_accelerated"
+CONTAINERD_ACCELERATED = "_containerd_accelerated"
+INDEXED = "_indexed"  # behind the tag of the full result, where an index of the source is made beside it
+_SUFFIXES = (CONTAINERD_ACCELERATED, ACCELERATED + INDEXED, ACCELERATED)
 
 
 def with_its_tag(source: Reference) -> Reference:
@@ -21,7 +24,7 @@ def with_its_tag(source: Reference) -> Reference:
     opened = LayoutStore(source.path) if source.transport == "oci" else OciArchiveStore(source.path)
     with closing(opened) as store:
         tags = store.tags()
-        others = [tag for tag in tags if tag.removesuffix(ACCELERATED) not in tags or not tag.endswith(ACCELERATED)]
+        others = [tag for tag in tags if _source_tag(tag) not in tags]
         if len(others) == 1 < len(tags):
             return source.with_tag(others[0])
         descriptor, _ = store.get_manifest("")
@@ -34,9 +37,9 @@ def destination(source: Reference, dest: Reference | None, options: ConvertOptio
     if dest is None:
         if source.transport == "docker-archive":
             raise ConfigError(f"{source} cannot be written to; name a destination, for example oci:DIR:TAG")
-        if source.tag.endswith(ACCELERATED):
+        if _source_tag(source.tag):
             raise ConfigError(f"{source} looks accelerated already; name a destination to convert it again")
-        dest = source.with_suffix(ACCELERATED)
+        dest = source.with_suffix(CONTAINERD_ACCELERATED if options.containerd_only else ACCELERATED)
     if dest.transport == "docker-archive":
         raise ConfigError("docker-archive cannot hold an index; use oci-archive:FILE:TAG")
     if dest.digest:
@@ -46,3 +49,8 @@ def destination(source: Reference, dest: Reference | None, options: ConvertOptio
             "--referrers links the index to the source image, so DEST must be in the same repository or layout"
         )
     return dest
+
+
+def _source_tag(tag: str) -> str:
+    """The tag that ``tag`` is the default result of; "" if of none."""
+    return next((tag.removesuffix(suffix) for suffix in _SUFFIXES if tag.endswith(suffix)), "")

@@ -5,6 +5,7 @@
     open         reference -> store                     spans         layer + index -> any range, verified
     manifests    store -> manifests, platforms          tree          layers' entries -> one file tree
     soci_lookup  image -> its SOCI index, zTOCs         compression   what a blob is; ordinary decoders
+    toc_layer    eStargz and zstd:chunked: chunks, verified
     web          a plain URL as a stream
 """
 

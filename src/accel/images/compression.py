@@ -178,7 +178,8 @@ def _unzstd(chunks: Iterable[bytes]) -> Iterator[bytes]:
         import zstandard
     except ImportError:
         raise UnsupportedError("reading zstd layers needs the Python package zstandard") from None
-    source = _ReadableChunks(chunks)
+    frames = ZstdFrames()
+    source = _ReadableChunks(map(frames.take, chunks))
     try:
         # its stubs ask for IO; it only calls read
         decompressor = zstandard.ZstdDecompressor()
@@ -187,6 +188,74 @@ def _unzstd(chunks: Iterable[bytes]) -> Iterator[bytes]:
                 yield piece
     except zstandard.ZstdError as error:
         raise FormatError(f"zstd: {error}", comp_offset=source.position) from error
+    if frames.inside:  # the decoder takes what there is
+        raise TruncatedError("zstd frame ends early", comp_offset=source.position)
+
+
+class ZstdFrames:
+    """Follows frames and blocks of a zstd stream (RFC 8878 §3.1), to know whether it ends where it may."""
+
+    def __init__(self) -> None:
+        self._pass_over = 0
+        self._held = b""
+        self._needed = 4
+        self._next: Callable[[bytes], None] = self._magic
+        self._has_checksum = False
+
+    @property
+    def inside(self) -> bool:
+        """Whether the stream is in the middle of a frame."""
+        return bool(self._pass_over or self._held) or self._next not in (self._magic, self._lost)
+
+    def take(self, chunk: bytes) -> bytes:
+        """The next bytes, given back."""
+        at = 0
+        while at < len(chunk):
+            if self._pass_over:
+                n_bytes = min(self._pass_over, len(chunk) - at)
+                self._pass_over -= n_bytes
+                at += n_bytes
+                continue
+            n_bytes = self._needed - len(self._held)
+            self._held += chunk[at : at + n_bytes]
+            at += n_bytes
+            if len(self._held) >= self._needed:
+                held, self._held = self._held, b""
+                self._next(held)
+        return chunk
+
+    def _expect(self, n_bytes: int, step: Callable[[bytes], None]) -> None:
+        self._needed, self._next = n_bytes, step
+
+    def _magic(self, held: bytes) -> None:
+        if held == b"\x28\xb5\x2f\xfd":
+            self._expect(1, self._descriptor)
+        elif held[0] & 0xF0 == 0x50 and held[1:] == b"\x2a\x4d\x18":
+            self._expect(4, self._skippable)
+        else:
+            self._expect(1 << 16, self._lost)
+
+    def _skippable(self, held: bytes) -> None:
+        self._pass_over = int.from_bytes(held, "little")
+        self._expect(4, self._magic)
+
+    def _descriptor(self, held: bytes) -> None:
+        single_segment = bool(held[0] & 0x20)
+        content_size = (1 if single_segment else 0, 2, 4, 8)[held[0] >> 6]
+        self._has_checksum = bool(held[0] & 0x04)
+        self._pass_over = (not single_segment) + (0, 1, 2, 4)[held[0] & 3] + content_size
+        self._expect(3, self._block)
+
+    def _block(self, held: bytes) -> None:
+        header = int.from_bytes(held, "little")
+        is_last, is_run = header & 1, header >> 1 & 3 == 1
+        self._pass_over = 1 if is_run else header >> 3
+        if is_last:
+            self._pass_over += 4 * self._has_checksum
+            self._expect(4, self._magic)
+
+    def _lost(self, held: bytes) -> None:
+        """What is no frame, the decoder will say."""
 
 
 class _ReadableChunks:

@@ -31,7 +31,7 @@ from accel.oci import (
     parse_json,
 )
 from accel.oci.fields import get_texts, json_object, need_text
-from accel.stores import ImageStore
+from accel.stores import ImageStore, StagedBlob
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _SHA256 = "sha256:" + 64 * "0"  # names the algorithm
@@ -104,6 +104,10 @@ class DockerArchiveStore:
         return digest in self._manifests
 
     def put_blob(self, desc: Descriptor, chunks: Iterable[Chunk]) -> None:
+        """Raises UnsupportedError."""
+        raise self._read_only()
+
+    def stage_blob(self) -> StagedBlob:
         """Raises UnsupportedError."""
         raise self._read_only()
 

@@ -19,7 +19,7 @@ from accel.blobs import Blob, Chunk, FileBlob, MemoryBlob
 from accel.errors import AccelError, FormatError, NotFoundError, UnsupportedError
 from accel.layout.index_json import EMPTY_INDEX
 from accel.layout.layout_reader import MAX_INDEX_JSON_BYTES, LayoutReader
-from accel.layout.oci_dir import LayoutStore
+from accel.layout.oci_dir import LayoutStore, StagedLayoutBlob
 from accel.layout.tar_members import TarMembers
 from accel.oci import Descriptor, check_digest, parse_manifest, split_digest
 from accel.stores import ImageStore
@@ -52,6 +52,10 @@ class OciArchiveStore(LayoutReader):
         """See :class:`accel.stores.ImageStore`."""
         if not self.has_blob(desc):
             self._begin().put_blob(desc, chunks)
+
+    def stage_blob(self) -> StagedLayoutBlob:
+        """See :class:`accel.stores.ImageStore`."""
+        return self._begin().stage_blob()
 
     def mount_blob(self, desc: Descriptor, source: ImageStore) -> bool:
         """See :class:`accel.stores.ImageStore`: spares a copy where ``source`` is a layout directory."""

@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from accel.aside import sync_directory, write_aside
+from accel.aside import StagedFile, sync_directory, write_all, write_aside
 from accel.blobs import Blob, Chunk, FileBlob, verified
 from accel.errors import ConfigError, LimitError, NotFoundError, UnsupportedError
 from accel.layout.index_json import EMPTY_INDEX, tagged, with_entry
@@ -78,6 +78,20 @@ class LayoutStore(LayoutReader):
         with write_aside(target, durable=self._durable) as file:
             for chunk in verified(chunks, desc):
                 file.write(chunk)
+
+    def stage_blob(self) -> "StagedLayoutBlob":
+        """See :class:`accel.stores.ImageStore`: a file in the layout that has no name yet."""
+        self.create()
+        directory = os.path.join(self._root, "blobs", "sha256")
+        os.makedirs(directory, exist_ok=True)
+        return StagedLayoutBlob(self, StagedFile(directory))
+
+    def adopt(self, file: StagedFile, desc: Descriptor) -> None:
+        """Let ``file`` be the blob ``desc``, unless that is there."""
+        if self.has_blob(desc):
+            file.discard()
+        else:
+            file.appear(self._blob_path(desc.digest), durable=self._durable)
 
     def mount_blob(self, desc: Descriptor, source: ImageStore) -> bool:
         """See :class:`accel.stores.ImageStore`: a hard link, where ``source`` is a layout on the same file system.
@@ -191,3 +205,20 @@ class LayoutStore(LayoutReader):
         if blob.size > max_bytes:
             raise LimitError(f"{base} of {self.name} has {blob.size} bytes", limit=max_bytes)
         return blob.read_at(0, blob.size)
+
+
+class StagedLayoutBlob:
+    """See :class:`accel.stores.StagedBlob`."""
+
+    def __init__(self, layout: LayoutStore, file: StagedFile) -> None:
+        self._layout = layout
+        self._file = file
+
+    def write(self, data: bytes | memoryview) -> None:
+        write_all(self._file.file, data)
+
+    def publish(self, desc: Descriptor) -> None:
+        self._layout.adopt(self._file, desc)
+
+    def discard(self) -> None:
+        self._file.discard()

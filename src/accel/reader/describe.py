@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from accel.errors import DigestMismatch, FormatError, LimitError
+from accel.formats.stargz import Annotation
 from accel.images import Image, load
 from accel.images.open import open_store
 from accel.images.soci_lookup import FoundIndex, find_soci_index
-from accel.oci import Reference
+from accel.images.toc_layer import find_toc, has_toc
+from accel.oci import Descriptor, Reference
 from accel.registry.options import RegistryOptions
 from accel_core.layer_index import LayerIndex
 from accel_core.ztoc import CHECKPOINT_BYTES, decode
@@ -61,6 +64,7 @@ def _platform(image: Image, number: int, *, spans: bool) -> dict[str, Any]:
                 "media_type": layer.media_type,
                 "size": layer.size,
                 "index": _layer_index(soci, layer.digest, spans=spans),
+                "toc": _layer_toc(image, layer),
             }
             for layer in child.manifest.layers
         ],
@@ -72,6 +76,27 @@ def _layer_index(soci: FoundIndex | None, layer_digest: str, *, spans: bool) -> 
     if soci is None or ztoc is None:
         return None
     return {"digest": ztoc.digest} | _index(soci.load(ztoc), ztoc.size, spans=spans)
+
+
+def _layer_toc(image: Image, layer: Descriptor) -> dict[str, Any] | None:
+    """What the layer's own table of contents holds, or why it cannot be used; None if it claims none."""
+    if not has_toc(layer):
+        return None
+    try:
+        found = find_toc(image.store.blob(layer), layer)
+    except (FormatError, DigestMismatch, LimitError) as error:
+        return {"problem": str(error)}
+    assert found is not None
+    readers = {Annotation.TOC_DIGEST: "stargz-snapshotter", Annotation.CHECKSUM: "podman"}
+    return {
+        "format": "estargz" if found.footer.kind in ("gzip", "legacy") else "zstd-chunked",
+        "lazy": [reader for key, reader in readers.items() if key in layer.annotations],
+        "digest": found.toc.digest,
+        "comp_size": found.footer.toc_comp_size,
+        "entries": len(found.toc.entries),
+        "chunks": len(found.toc.chunks),
+        "content_size": found.toc.content_size,
+    }
 
 
 def _index(index: LayerIndex, size: int, *, spans: bool) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from typing import Self
 from accel.errors import ConfigError, UnsupportedError
 from accel.images import Child, Image
 from accel.images.soci_lookup import FoundIndex, find_soci_index
+from accel.images.toc_layer import find_toc
 from accel.images.tree import Kind, Node, Problem, Tree, merge
 from accel.oci import Descriptor
 from accel.reader.extract import ExtractOptions, Extractor, ExtractReport, open_target
-from accel.reader.layers import IndexedLayer, LayerContent, open_unindexed
+from accel.reader.layers import IndexedLayer, LayerContent, LazyLayer, open_unindexed
 from accel_core.entries import FLAG_GNU_SPARSE, FLAG_PAX_SPARSE
 from accel_core.entry import Entry
 
@@ -146,7 +147,11 @@ class AcceleratedImage:
         blob = self.image.store.blob(layer)
         ztoc = self._ztocs.get(layer.digest)
         if ztoc is None or self.soci is None:
-            return open_unindexed(blob, layer, self._on_fetch)
+            toc = find_toc(blob, layer)
+            if toc is None:
+                return open_unindexed(blob, layer, self._on_fetch)
+            self.index_bytes += toc.fetched_bytes
+            return LazyLayer(blob, toc, layer.digest, self._on_fetch)
         index = self.soci.load(ztoc)
         self.index_bytes += ztoc.size
         return IndexedLayer(blob, index, layer.digest, self._on_fetch)

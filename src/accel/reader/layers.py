@@ -3,6 +3,7 @@
 ::
 
     indexed       zTOC           entries and checkpoints from it; ranges of the blob as needed
+    lazy          its own TOC    eStargz, zstd:chunked: entries and chunks from it; chunks as needed
     gzip, tar     no index       one pass over the whole blob makes one in memory, then as above
     zstd, xz, …   no index       decoded from the start for every read
 """
@@ -12,13 +13,16 @@ from typing import Protocol
 
 from accel.blobs import Blob, verified
 from accel.errors import FormatError, TruncatedError
+from accel.formats.stargz import LANDMARKS
 from accel.images.compression import Compression, decompressed, peek, sniff
 from accel.images.spans import LayerReader
+from accel.images.toc_layer import ChunkReader, FoundToc
 from accel.oci import Descriptor
 from accel_core.entry import Entry
 from accel_core.layer_index import LayerIndex
 from accel_core.layer_scan import LayerScanner
 from accel_core.tar_scan import TarScanner
+from accel_core.ztoc_survey import clean_name
 
 OnFetch = Callable[[int], None]
 MAX_UNINDEXED_BYTES = 64 << 30  # uncompressed
@@ -41,6 +45,22 @@ class IndexedLayer:
     def __init__(self, blob: Blob, index: LayerIndex, digest: str, on_fetch: OnFetch) -> None:
         self._reader = LayerReader(blob, index, digest, on_fetch=on_fetch)
         self.entries: Iterable[Entry] = index.entries
+
+    def read(self, start: int, end: int) -> Iterator[bytes | memoryview]:
+        return self._reader.read(start, end)
+
+
+class LazyLayer:
+    """A layer that brings its own table of contents. Landmarks, which mounts do not show, are not listed.
+
+    Where its tar would be, the table has the contents of its files one after the other.
+    """
+
+    def __init__(self, blob: Blob, found: FoundToc, digest: str, on_fetch: OnFetch) -> None:
+        self._reader = ChunkReader(blob, found, digest, on_fetch)
+        self.entries: Iterable[Entry] = [
+            entry for entry in found.toc.entries if clean_name(entry.name) not in LANDMARKS
+        ]
 
     def read(self, start: int, end: int) -> Iterator[bytes | memoryview]:
         return self._reader.read(start, end)

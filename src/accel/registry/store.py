@@ -14,7 +14,7 @@ from accel.registry.options import RegistryOptions
 from accel.registry.paging import pages
 from accel.registry.referrers import Referrers
 from accel.registry.uploads import BlobWriter
-from accel.stores import ImageStore
+from accel.stores import ImageStore, SpooledBlob
 
 
 class RegistryStore:
@@ -69,6 +69,10 @@ class RegistryStore:
     def put_blob(self, desc: Descriptor, chunks: Iterable[Chunk]) -> None:
         """Store a blob. ``chunks`` that can be iterated again (a list, not a generator) survive a lost upload."""
         self._writer.put(desc, chunks)
+
+    def stage_blob(self) -> SpooledBlob:
+        """See :class:`accel.stores.ImageStore`: uploads need the size at the start, so it waits in a temporary file."""
+        return SpooledBlob(self.put_blob)
 
     def mount_blob(self, desc: Descriptor, source: ImageStore) -> bool:
         if not isinstance(source, RegistryStore) or source.client.origin != self.client.origin:

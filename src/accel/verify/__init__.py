@@ -6,10 +6,12 @@ This module is also what ``accel.verify`` calls, see the end.
 import sys
 from types import ModuleType
 
+from accel.blobs import Blob
 from accel.errors import NotFoundError
 from accel.images import Child, Image, load
 from accel.images.open import open_store
 from accel.images.soci_lookup import FoundIndex, find_soci_index
+from accel.images.toc_layer import FoundToc, find_toc, has_toc
 from accel.oci import Descriptor, Platform, Reference
 from accel.progress import NoProgress, Progress
 from accel.registry.options import RegistryOptions
@@ -49,7 +51,7 @@ class _Verification:
         self._image = image
         self._report = report
         self._progress = progress or NoProgress()
-        self._done: set[tuple[str, str | None, str | None]] = set()
+        self._done: set[tuple[object, ...]] = set()
 
     def run(self, platforms: tuple[Platform, ...]) -> VerifyReport:
         images = self._image.images(platforms)
@@ -59,7 +61,8 @@ class _Verification:
         found = [self._check(child) for child in images]
         if not any(found):
             self._report.mismatch(
-                self._image.top.descriptor.digest, "no SOCI index: the image is not accelerated"
+                self._image.top.descriptor.digest,
+                "no SOCI index, no layer with a table of contents: the image is not accelerated",
             )
         return self._report
 
@@ -72,23 +75,31 @@ class _Verification:
             soci = None
         if soci is not None:
             check_soci_index(self._image, child, soci, self._report)
-        else:
+        is_lazy = any(map(has_toc, child.manifest.layers))
+        if soci is None and not is_lazy:
             self._report.notes.append(f"{child.platform or 'image'}: no index")
         config = check_config(self._image, child, self._report)
         diff_ids = config.diff_ids if config else (None,) * len(child.manifest.layers)
         for layer, diff_id in zip(child.manifest.layers, diff_ids, strict=True):
             ztoc = soci.ztocs.get(layer.digest) if soci else None
-            key = (layer.digest, diff_id, ztoc.digest if ztoc else None)
+            key = (layer.digest, diff_id, ztoc.digest if ztoc else None, tuple(sorted(layer.annotations.items())))
             if key not in self._done:
                 self._done.add(key)
                 self._check_layer(layer, diff_id, self._load(soci, ztoc) if soci and ztoc else None)
-        return soci is not None
+        return soci is not None or is_lazy
 
     def _load(self, soci: FoundIndex, ztoc: Descriptor) -> LayerIndex | None:
         try:
             return soci.load(ztoc)
         except BAD_IMAGE as error:
             self._report.mismatch(ztoc.digest, f"zTOC: {error}")
+            return None
+
+    def _load_toc(self, blob: Blob, layer: Descriptor) -> FoundToc | None:
+        try:
+            return find_toc(blob, layer)
+        except BAD_IMAGE as error:
+            self._report.mismatch(layer.digest, f"table of contents: {error}")
             return None
 
     def _check_layer(self, layer: Descriptor, diff_id: str | None, index: LayerIndex | None) -> None:
@@ -99,7 +110,8 @@ class _Verification:
         n_before = len(self._report.mismatches)
         try:
             blob = self._image.store.blob(layer)
-            LayerCheck(blob, layer, diff_id, index, self._report, self._progress).run()
+            toc = self._load_toc(blob, layer)
+            LayerCheck(blob, layer, diff_id, index, self._report, self._progress, toc).run()
         except BAD_IMAGE as error:
             self._report.mismatch(layer.digest, f"cannot be read: {error}")
         outcome = "ok" if len(self._report.mismatches) == n_before else "mismatches"

@@ -15,17 +15,21 @@ The right-hand side of each comparison uses none of our own decoders. Memory: a 
 
 import hashlib
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from accel.blobs import Blob
 from accel.errors import FormatError, LimitError, UnsupportedError
+from accel.formats.stargz import Annotation, Toc
 from accel.images.compression import Compression, decompressed, peek, sniff
 from accel.images.spans import MAX_SPAN_BYTES
+from accel.images.toc_layer import FoundToc
 from accel.oci import Descriptor, hasher_for
 from accel.progress import Progress
 from accel.verify.members import Member, differences, members
 from accel.verify.report import VerifyReport
 from accel.verify.streams import PullFile, RangeHasher, SpanCutter, tapped
+from accel.verify.tar_split import check_tar_split
+from accel.verify.toc import TocChecks
 from accel_core.entry import Entry
 from accel_core.inflate_at import inflate_span
 from accel_core.layer_index import LayerIndex
@@ -34,7 +38,7 @@ MAX_LAYER_BYTES = 256 << 30  # uncompressed
 
 
 class LayerCheck:
-    """Checks one layer; ``index`` is None for a layer without one (then only digest and diffID are checked)."""
+    """Checks one layer, its ``index`` and its own ``toc``, which it may not have; digest and diffID in any case."""
 
     def __init__(
         self,
@@ -44,7 +48,9 @@ class LayerCheck:
         index: LayerIndex | None,
         report: VerifyReport,
         progress: Progress,
+        toc: FoundToc | None = None,
     ) -> None:
+        self._toc = toc
         self._blob = blob
         self._layer = layer
         self._diff_id = diff_id
@@ -62,6 +68,7 @@ class LayerCheck:
         blob_hash = hasher_for(self._layer.digest)
         diff_hash = hasher_for(self._diff_id or "sha256:" + "0" * 64)
         checks = _IndexChecks(index, self._layer.digest, self._report) if index is not None else None
+        toc_checks = self._toc_checks()
         n_comp = 0
 
         def count(chunk: bytes) -> None:
@@ -70,12 +77,12 @@ class LayerCheck:
             blob_hash.update(chunk)
             self._progress.advance(self._layer.digest, len(chunk))
 
-        taps = [count] + ([checks.cutter.update] if checks else [])
+        taps = [count, *(each.cutter.update for each in (checks, toc_checks) if each is not None)]
         head, raw = peek(tapped(self._blob.stream(), *taps))
         compression = sniff(head)
         if index is not None and compression != index.compression:
             self._mismatch(f"the index is for {index.compression}, the layer is {compression}")
-        n_uncomp = self._ordinary(raw, compression, diff_hash.update, checks)
+        n_uncomp = self._ordinary(raw, compression, diff_hash.update, checks, toc_checks)
         for _ in raw:
             pass  # what an early end or a decoder's error left, so that the digest is of everything
         self._compare_digests(f"{blob_hash.name}:{blob_hash.hexdigest()}", n_comp)
@@ -85,6 +92,22 @@ class LayerCheck:
                 self._mismatch(f"diffID is {got}, the image config says {self._diff_id}")
         if checks is not None and index is not None:
             checks.finish(n_uncomp)
+        if toc_checks is not None and self._toc is not None:
+            toc_checks.finish(n_uncomp)
+            self._check_tar_split(self._toc.toc, compression)
+
+    def _toc_checks(self) -> TocChecks | None:
+        if self._toc is None:
+            return None
+        self._report.n_lazy_layers += 1
+        checks = TocChecks(self._toc, self._layer, self._report)
+        return checks if checks.is_sound() else None
+
+    def _check_tar_split(self, toc: Toc, compression: Compression) -> None:
+        if Annotation.TAR_SPLIT_POSITION in self._layer.annotations:
+            tar = decompressed(self._blob.stream(), compression, max_bytes=MAX_LAYER_BYTES)
+            for problem in check_tar_split(self._blob, self._layer, toc, tar):
+                self._mismatch(problem)
 
     def _ordinary(
         self,
@@ -92,6 +115,7 @@ class LayerCheck:
         compression: Compression,
         diff_update: Callable[[bytes], object],
         checks: "_IndexChecks | None",
+        toc_checks: TocChecks | None,
     ) -> int | None:
         """Decode everything the ordinary way; bytes it inflates to, None if that failed (and was reported)."""
         self._n_bytes = 0
@@ -104,9 +128,10 @@ class LayerCheck:
             taps.append(checks.ordinary_spans.update)
         file = PullFile(tapped(decompressed(raw, compression, max_bytes=MAX_LAYER_BYTES), *taps))
         try:
-            if checks is not None:
+            comparers = [each.compare_members for each in (checks, toc_checks) if each is not None]
+            if comparers:
                 try:
-                    checks.compare_members(members(file))
+                    _each_by_all(members(file), comparers)
                 except tarfile.TarError as error:
                     self._mismatch(f"tarfile cannot read it: {error}")
             file.drain()
@@ -266,6 +291,15 @@ class _IndexChecks:
 
     def _mismatch(self, what: str) -> None:
         self._report.mismatch(self._digest, what)
+
+
+def _each_by_all(found: Iterator[Member], comparers: Sequence[Callable[[Iterator[Member]], None]]) -> None:
+    if len(comparers) == 1:
+        comparers[0](found)
+        return
+    listed = list(found)
+    for compare in comparers:
+        compare(iter(listed))
 
 
 def _is_placeholder(entry: Entry) -> bool:

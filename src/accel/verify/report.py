@@ -21,7 +21,9 @@ class VerifyReport:
     n_manifests: int = 0
     n_layers: int = 0
     n_indexed_layers: int = 0
+    n_lazy_layers: int = 0
     n_spans: int = 0
+    n_chunks: int = 0
     n_entries: int = 0
     n_files: int = 0
     n_bytes: int = 0

@@ -1,0 +1,157 @@
+"""What does it take to make the gzip members of an eStargz layer, and how large do they get?
+
+The layer's tar is cut as eStargz wants it: a member begins at each file's bytes and every 4 MiB of a file. Ours takes the
+matches of the original gzip; what inflating with those costs, beside inflating alone, is in rows of its own. Theirs search.
+Batches of 4 MiB from all over the layer are made, 64 MB together: whole layers take too long at high levels. The note says how large the
+members are beside their share of the original gzip.
+"""
+
+import tarfile
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import peers
+from measure import Row, interleaved, rows_of, skipped
+
+import data
+from accel.members import compress_members
+from accel_core.gzip_tokens import TokenStream
+from accel_core.layer_scan import LayerScanner
+from accel_core.member_encode import encode_members
+
+CHUNK_BYTES = BATCH_BYTES = 4 << 20
+SAMPLE_BYTES = 64_000_000
+PIECE_BYTES = 1 << 20
+
+Batch = tuple[bytes, list[int], bytes, int]     # bytes, member starts, matches, offset in the tar
+Encode = Callable[[Batch], int]                 # the size of its members
+
+
+def run(tiny: bool, rounds: int, only: str | None = None) -> Iterator[Row]:
+    for case, path in layers(tiny):
+        if not only or only == case:
+            yield from one(case, path, min(rounds, 3))
+
+
+def layers(tiny: bool) -> Iterator[tuple[str, Path]]:
+    if (path := data.layer("mixed", "gzip-6", tiny)) is not None:
+        yield "mixed", path
+    for name in () if tiny else ("root", "big"):
+        path = data.CACHE / "ml" / f"{name}.tar.gz"
+        if path.exists():
+            yield f"ml {name}", path
+        else:
+            skipped(f"members of the {name} layer of the ml image: ml.py makes it")
+
+
+def one(case: str, path: Path, rounds: int) -> Iterator[Row]:
+    blob = path.read_bytes()
+    tar, batches = cut(blob)
+    n_out = sum(len(batch[0]) for batch in batches)
+    share = len(blob) * n_out / tar
+    sizes: dict[str, int] = {}
+
+    def call(name: str, encode: Encode) -> Callable[[], None]:
+        def all_batches() -> None:
+            sizes[name] = sum(encode(batch) for batch in batches)
+
+        return all_batches
+
+    times = interleaved({name: call(name, encode) for name, encode in encoders().items()}, rounds)
+    for row in rows_of("members", case, times, "libdeflate 6", n_out, n_out, peers.versions()):
+        row.note = f"{sizes[row.implementation] / share:.4f} of the gzip"
+        yield row
+    reading = {"inflate, keep matches": lambda: inflate(blob), "inflate, scan tar": lambda: scan(blob)}
+    yield from rows_of("members", case, interleaved(reading, rounds), "inflate, scan tar", len(blob), tar)
+
+
+def encoders() -> dict[str, Encode]:
+    made: dict[str, Encode] = {
+        "accel, from matches": lambda b: len(encode_members(b[0], b[1], matches=b[2], origin=b[3])[0])
+    }
+    for level in (1, 6, 9, 12):
+        made[f"libdeflate {level}"] = lambda b, n=level: len(compress_members(b[0], b[1], level=n)[0])  # type: ignore[misc]
+    for label, name, levels in (
+        ("isal_zlib", "isal.isal_zlib", (1, 2, 3)), ("zlib-ng", "zlib_ng.zlib_ng", (1, 6, 9)), ("zlib", "zlib", (1, 6, 9))
+    ):  # fmt: skip
+        if library := peers.module(name):
+            for level in levels:
+                made[f"{label} {level}"] = by_library(library.compress, level)
+    return made
+
+
+def by_library(compress: Callable[..., bytes], level: int) -> Encode:
+    def encode(batch: Batch) -> int:
+        view, starts = memoryview(batch[0]), batch[1]
+        return sum(
+            len(compress(view[start:end], level, wbits=31))
+            for start, end in zip(starts, [*starts[1:], len(view)], strict=True)
+        )
+
+    return encode
+
+
+def cut(blob: bytes) -> tuple[int, list[Batch]]:
+    """Size of the tar, and batches of whole members from all over it."""
+    pieces: list[bytes] = []
+    matches = bytearray()
+
+    def on_piece(piece: memoryview, found: memoryview) -> None:
+        pieces.append(bytes(piece))
+        matches.extend(found)
+
+    inflate(blob, on_piece)
+    tar = b"".join(pieces)
+    records = memoryview(matches).cast("Q")
+    batches, stride = [], 1 + len(tar) // SAMPLE_BYTES
+    for i, (start, members) in enumerate(batches_of(member_starts(tar))):
+        if i % stride:
+            continue
+        end = members.pop()
+        first, last = at_position(records, start), at_position(records, end)
+        batches.append((tar[start:end], [at - start for at in members], bytes(records[max(0, first - 1) : last]), start))
+    return len(tar), batches
+
+
+def member_starts(tar: bytes) -> list[int]:
+    """Where members begin, and the end."""
+    starts = {0, len(tar)}
+    with tarfile.open(fileobj=BytesIO(tar)) as archive:
+        for entry in archive:
+            if entry.isreg():
+                starts.update(range(entry.offset_data, entry.offset_data + entry.size, CHUNK_BYTES))
+    return sorted(starts)
+
+
+def batches_of(starts: list[int]) -> Iterator[tuple[int, list[int]]]:
+    """Start of each batch, and its members' starts with the end behind them."""
+    batch: list[int] = []
+    for at in starts:
+        batch.append(at)
+        if at - batch[0] >= BATCH_BYTES or at == starts[-1]:
+            yield batch[0], batch
+            batch = [at]
+
+
+def at_position(records: memoryview, pos: int) -> int:
+    """Number of the first record at or behind ``pos`` (of a stream below 4 GiB)."""
+    low, high = 0, len(records)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if records[middle] & 0xFFFFFFFF < pos else (low, middle)
+    return low
+
+
+def inflate(blob: bytes, on_piece: Callable[[memoryview, memoryview], object] = lambda data, matches: None) -> None:
+    tokens, view = TokenStream(on_piece), memoryview(blob)
+    for start in range(0, len(view), PIECE_BYTES):
+        tokens.feed(view[start : start + PIECE_BYTES])
+    tokens.finish()
+
+
+def scan(blob: bytes) -> None:
+    scanner, view = LayerScanner(digest=False, span_digests=False), memoryview(blob)
+    for start in range(0, len(view), PIECE_BYTES):
+        scanner.feed(view[start : start + PIECE_BYTES])
+    scanner.finish()

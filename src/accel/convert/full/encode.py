@@ -1,0 +1,102 @@
+"""One batch of tar compressed as a piece of a blob: gzip members or zstd frames, each chunk on its own.
+
+::
+
+    batch        headers | chunk | padding headers | chunk | padding
+    gzip         member  | member                  | member
+    zstd         frame   | frame | frame           | frame | frame
+
+A gzip member holds a chunk and what follows it up to the next one, as the reference writer has it. In zstd a chunk is
+alone in its frame, as podman's reader wants it.
+"""
+
+import threading
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import zstandard
+
+from accel.convert.full.batches import Batch
+from accel.members import DEFAULT_LEVEL, compress_members
+from accel_core.member_encode import encode_members
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A piece of a blob, and where in it each chunk of the batch starts and ends."""
+
+    data: bytes
+    starts: Sequence[int]
+    ends: Sequence[int]
+
+
+class GzipEncoder:
+    """Batches to gzip members. Entries only: what is behind them is left out.
+
+    With a ``level``, libdeflate's, every member is compressed afresh. Without, the matches that come with a batch are
+    used again, so that hardly anything has to be searched for; a batch without them is compressed at the usual level.
+    """
+
+    def __init__(self, level: int | None) -> None:
+        self._level = level or DEFAULT_LEVEL
+        self._uses_matches = level is None
+
+    def encode(self, batch: Batch) -> Encoded:
+        """The members of a batch."""
+        cuts = batch.starts if batch.starts[:1] == [0] else [0, *batch.starts]
+        n_before = len(cuts) - len(batch.starts)
+        view = memoryview(batch.data)[: batch.entry_bytes]
+        if self._uses_matches and batch.matches is not None:
+            data, offsets = encode_members(view, cuts, matches=batch.matches, origin=batch.origin)
+        else:
+            data, offsets = compress_members(view, cuts, level=self._level)
+        offsets.append(len(data))
+        return Encoded(data, offsets[n_before:-1], offsets[n_before + 1 :])
+
+    def encode_whole(self, data: bytes | bytearray) -> Encoded:
+        """All of ``data`` as one member."""
+        return Encoded(compress_members(data, [0], level=self._level)[0], (), ())
+
+
+class ZstdEncoder:
+    """Batches to zstd frames, with their size and without a checksum."""
+
+    def __init__(self, level: int) -> None:
+        self._level = level
+        self._per_thread = threading.local()
+
+    def encode(self, batch: Batch) -> Encoded:
+        """The frames of a batch: all of its bytes."""
+        cuts = [0]
+        frame_of = []  # the number of each chunk's frame
+        for start, end in zip(batch.starts, batch.ends, strict=True):
+            if start > cuts[-1]:
+                cuts.append(start)
+            frame_of.append(len(cuts) - 1)
+            cuts.append(end)
+        if cuts[-1] < len(batch.data):
+            cuts.append(len(batch.data))
+        segments = array("Q")
+        for start, end in zip(cuts, cuts[1:], strict=False):
+            segments.extend((start, end - start))
+        source = zstandard.BufferWithSegments(batch.data, segments.tobytes())
+        found = self._compressor().multi_compress_to_buffer(source)
+        frames = [found[i] for i in range(len(found))]
+        offsets = [0]
+        for frame in frames:
+            offsets.append(offsets[-1] + len(frame))
+        data = b"".join([frame.tobytes() for frame in frames])
+        return Encoded(data, [offsets[i] for i in frame_of], [offsets[i + 1] for i in frame_of])
+
+    def empty_frame(self) -> bytes:
+        """A frame that holds nothing."""
+        return self._compressor().compress(b"")
+
+    def _compressor(self) -> zstandard.ZstdCompressor:
+        # One for each thread: they may not be shared while they work.
+        found: zstandard.ZstdCompressor | None = getattr(self._per_thread, "compressor", None)
+        if found is None:
+            found = zstandard.ZstdCompressor(level=self._level, write_checksum=False, write_content_size=True)
+            self._per_thread.compressor = found
+        return found
