@@ -87,8 +87,11 @@ def test_extracting_gives_what_tarfile_gives(where: str, tmp_path: Path) -> None
         if str(name) == "usr/gone":
             assert not ours.exists()
         elif path.is_file() and not path.is_symlink():
-            assert ours.read_bytes() == path.read_bytes() and ours.stat().st_mode == path.stat().st_mode
-    assert (tmp_path / "ours/usr/bin/link").stat().st_nlink == 2
+            assert ours.read_bytes() == path.read_bytes()
+            if path.stat().st_nlink == 1:  # tarfile gives a file the mode of its last link
+                assert ours.stat().st_mode == path.stat().st_mode
+    link = (tmp_path / "ours/usr/bin/link").stat()
+    assert (link.st_nlink, link.st_mode & 0o777) == (2, 0o755)
 
 
 def test_inspect_says_by_whom_a_layer_is_loaded_lazily(where: str) -> None:
