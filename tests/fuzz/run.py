@@ -1,6 +1,6 @@
 """Throws made-up inputs at the kernels and reports what breaks.
 
-    PYTHONPATH=src python tests/fuzz/run.py --seconds 60 [--target inflate|windows|tar|parallel|ztoc] [--seed 1]
+    PYTHONPATH=src python tests/fuzz/run.py --seconds 60 [--target inflate|windows|tar|parallel|ztoc|compact] [--seed 1]
 
 Needs nothing but the built kernels. Inputs run in a child process, so that a crash or a hang costs one input; those
 that fail are written to ``--failures``, named by target, seed and number. Exit code 1 if there were any. For

@@ -9,7 +9,7 @@ import pytest
 from fuzz.run import available, fuzz, read_corpus
 from fuzz.targets import TARGETS, Mismatch
 
-INPUTS = {"inflate": 400, "windows": 200, "tar": 1500, "parallel": 30, "ztoc": 1500}
+INPUTS = {"inflate": 400, "windows": 200, "tar": 1500, "parallel": 30, "ztoc": 1500, "compact": 600}
 
 
 @pytest.mark.parametrize(("target", "inputs"), INPUTS.items())
