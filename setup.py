@@ -22,6 +22,7 @@ KERNELS: dict[str, list[str]] = {
     "crc32": [],
     "inflate_plain": [],
     "gzip_stream": [],
+    "block_start": [],
     "find_joint": ["-O3"],
     "window_use": ["-O3"],
     "gzip_layer": [],
