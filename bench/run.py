@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from measure import Row, table  # noqa: E402
 
-BENCHES = ("scan", "read", "checksum", "tar", "memory", "start_fetch", "process", "image", "curve")
+BENCHES = ("scan", "read", "checksum", "tar", "memory", "start_fetch", "process", "image", "curve", "adverse")
 
 
 def main() -> int:
