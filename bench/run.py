@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from measure import Row, table  # noqa: E402
 
 BENCHES = (
-    "scan", "read", "checksum", "tar", "members", "memory", "start_fetch", "process", "image", "full", "curve",
+    "scan", "read", "checksum", "tar", "members", "memory", "start_fetch", "process", "image", "full", "curve", "adverse",
 )  # fmt: skip
 
 

@@ -26,7 +26,9 @@ ReadAt = Callable[[int, int], bytes]
 
 # How long decoding stays blind depends on where it begins. In the big layer of the bench: 2.5 MiB of output for half
 # of all starts, 6.4 MiB on average, 25 MiB for 1 in 20. Near a bad start lie others: to begin anew there costs more.
-PATIENCE_BYTES = 24 << 20       # of output, kept as two bytes each: what a thread takes at most
+PATIENCE_BYTES = 24 << 20       # of output, kept as two bytes each: what a thread takes at most. It gets ...
+PATIENCE_SHARE = 16             # ... this part of the chunk's compressed bytes ...
+LEAST_PATIENCE_BYTES = 8 << 20  # ... or this, if that is more
 SEARCH_BYTES = 1 << 20          # compressed bytes in which a block must begin
 READ_BYTES = 256 << 10          # read to find a joint, at a time, so that who waits for the end waits for little ...
 MAX_READ_BYTES = 16 << 20       # ... and doubled up to this if one block is as long
@@ -148,8 +150,7 @@ class ChunkPlan:
         return new
 
     def _find_joint(self, chunk: Chunk) -> Joint | None:
-        # A blind part that is no small part of the chunk is not worth its price.
-        search = JointSearch(chunk.read_to, SEARCH_BYTES, min(PATIENCE_BYTES, chunk.end - chunk.read_to))
+        search = JointSearch(chunk.read_to, SEARCH_BYTES, self._patience(chunk.end - chunk.read_to))
         n_bytes = READ_BYTES
         while n_bytes <= MAX_READ_BYTES and not self._closed:
             start = search.comp_offset
@@ -159,6 +160,11 @@ class ChunkPlan:
             n_bytes = READ_BYTES if search.comp_offset > start else 2 * n_bytes
         found = search.joint()
         return None if found is None else Joint(*found)
+
+    def _patience(self, comp_bytes: int) -> int:
+        """How many bytes to decode blindly for a chunk: no large part of it, and less where searches were in vain."""
+        share = min(max(comp_bytes // PATIENCE_SHARE, LEAST_PATIENCE_BYTES), PATIENCE_BYTES)
+        return min(share >> self._fruitless, comp_bytes)
 
     def _begin(self, chunk: Chunk, joint: Joint) -> bool:
         """Let the chunks before stop at the joint; False if it is too late for that, or too near to the end."""

@@ -14,6 +14,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcpy
 
+from accel_core.block_start cimport behind_stored, next_dynamic
 from accel_core.inflate cimport (
     DIST_BITS, ENTRY_END, ENTRY_LITERAL, ENTRY_RARE, ENTRY_SUBTABLE, HEADER_BYTES, WINDOW, BlockMark, Inflater,
     inflate_init, likely, load64, load_fixed, read_dynamic_header, unlikely,
@@ -43,15 +44,16 @@ cdef extern from *:
 cdef enum:
     SLACK = 320
     MARKER = 0x8000
+    LOOKED_AT = 1024        # symbols of a window, before it is given up
     # What looks like a header inside a stored block (a compressed file in the layer) falls apart at the stored block's
     # end, at most 64 KiB on: a joint this far from where decoding began has outlived that.
     TRUST_BYTES = 81920
     MEMBER_HEADER = 10
     MEMBERS_TRIED = 8       # places that look like the start of a member ...
     MEMBER_PATIENCE = 1 << 20   # ... and how far from there its end is looked for, in symbols
-    # A stream can be made so that every start leads far on and none to a joint: then the search ends here.
-    MAX_WORK = 1 << 26      # in symbols: a tenth of a second
-    BLOCK_WORK = 2048       # of a block's tables, and of the look for markers behind it
+    STORED_TRIED = 4        # runs of stored blocks: those inside a stored file may come first
+    LEAST_WORK = 16 << 20   # of all starts together, in symbols ...
+    BLOCK_WORK = 2048       # ... as many of which a block's tables take, and the look for markers behind it
 
 
 cdef class Prefix:
@@ -89,11 +91,17 @@ cdef struct Blind:              # a decoder that starts with an unknown window
 
 cdef inline bint clean(const uint16_t *symbols) noexcept nogil:
     """No marker among 32 Ki symbols."""
-    cdef uint16_t any_bits = 0
+    cdef uint16_t any_bits
+    cdef const uint16_t *end = symbols + WINDOW
     cdef Py_ssize_t i
-    for i in range(WINDOW):
-        any_bits |= symbols[i]
-    return any_bits < MARKER
+    while symbols < end:
+        any_bits = 0
+        for i in range(LOOKED_AT):
+            any_bits |= symbols[i]
+        if any_bits >= MARKER:
+            return False
+        symbols += LOOKED_AT
+    return True
 
 
 cdef void stand_at(Blind *b, const uint8_t *data, int64_t bit) noexcept nogil:
@@ -301,46 +309,12 @@ cdef inline Py_ssize_t header_bytes(const uint8_t *p, const uint8_t *end) noexce
     return q - p if q < end else 0
 
 
-cdef inline bint precode_fits(uint64_t v, uint32_t more) noexcept nogil:
-    """``v``: 64 bits from BFINAL on; ``more``: the 10 bits behind the first 64. The code lengths code is complete."""
-    cdef uint32_t n_pre = 4 + (<uint32_t>(v >> 13) & 15)
-    cdef uint32_t total = 0, _i, length
-    v >>= 17
-    v |= <uint64_t>more << 47
-    for _i in range(n_pre):
-        length = v & 7
-        v >>= 3
-        if length:
-            total += <uint32_t>128 >> length
-    return total == 128
-
-
-cdef int64_t next_candidate(const uint8_t *data, int64_t bit, int64_t end_bit) noexcept nogil:
-    """First bit in [bit, end_bit) that looks like a non-final dynamic block header; -1 if none does."""
-    cdef uint64_t v
-    cdef uint32_t more
-    while bit < end_bit:
-        v = load64(data + (bit >> 3)) >> (bit & 7)
-        # BFINAL 0, BTYPE 10, HLIT <= 29, HDIST <= 29
-        if (v & 7) == 4 and (v & 0xF0) != 0xF0 and (v & 0x1E00) != 0x1E00:
-            more = 0
-            if bit & 7:
-                v |= <uint64_t>data[(bit >> 3) + 8] << (64 - (bit & 7))
-                more = data[(bit >> 3) + 8] >> (bit & 7)
-                more |= <uint32_t>(data[(bit >> 3) + 9] | (<uint32_t>data[(bit >> 3) + 10] << 8)) << (8 - (bit & 7))
-            else:
-                more = data[(bit >> 3) + 8] | (<uint32_t>data[(bit >> 3) + 9] << 8)
-            if precode_fits(v, more & 0x3FF):
-                return bit
-        bit += 1
-    return -1
-
-
 cdef class JointSearch:
     """Looks for one joint in the bytes of a gzip stream from ``comp_offset`` on.
 
     ``search_bytes`` is how many compressed bytes are tried for a place to begin, ``patience`` how many bytes of output
-    are decoded blindly from there; each takes two bytes of memory.
+    are decoded blindly from there; each takes two bytes of memory. A stream can be made so that every start leads far
+    on and none to a joint: all starts together get half again the patience of one.
     """
     cdef Blind *blind
     cdef Prefix prefix
@@ -348,10 +322,11 @@ cdef class JointSearch:
     cdef int64_t bit                    # where the next block begins or, while searching, may begin
     cdef int64_t search_end             # as a bit
     cdef int64_t joint_bit
-    cdef int64_t work                   # done so far, by all starts together
+    cdef int64_t work, max_work         # done so far, by all starts together, in symbols
     cdef bint decoding                  # no longer searching
     cdef bint at_member
     cdef bint members_tried
+    cdef int stored_tried
 
     def __cinit__(self, int64_t comp_offset, int64_t search_bytes, int64_t patience):
         if comp_offset < 0 or search_bytes < 0 or not 0 < patience <= 1 << 30:
@@ -367,6 +342,7 @@ cdef class JointSearch:
         self.comp_offset = comp_offset
         self.bit = comp_offset * 8
         self.search_end = (comp_offset + search_bytes) * 8
+        self.max_work = patience + patience // 2 + LEAST_WORK
         self.joint_bit = -1
 
     def __dealloc__(self):
@@ -389,7 +365,7 @@ cdef class JointSearch:
         cdef int64_t at
         cdef bint final = False
         cdef Status status
-        if self.work > MAX_WORK:
+        if self.work > self.max_work:
             return LIMIT
         stand_at(b, data, self.bit - self.comp_offset * 8)
         status = block(b, in_stop, &final)
@@ -448,11 +424,39 @@ cdef class JointSearch:
         self.decoding = False
         return False
 
-    cdef Status look(self, const uint8_t *data, Py_ssize_t n) noexcept nogil:
-        """OK: found. CORRUPT or LIMIT: there is no joint. NEED_INPUT: go on at ``bit``."""
+    cdef bint find_start(self, const uint8_t *data, Py_ssize_t n) noexcept nogil:
+        """Stand at the next place that looks like a block; False if there is none up to ``search_end`` or here."""
         cdef int64_t origin = self.comp_offset * 8
         cdef int64_t end = min(self.search_end, origin + (n - 2 * HEADER_BYTES) * 8)
         cdef int64_t found
+        if self.stored_tried < STORED_TRIED:
+            self.stored_tried += 1
+            found = behind_stored(data, (self.bit - origin + 7) >> 3, n - HEADER_BYTES)
+            if 0 <= 8 * found < end - origin:
+                self.bit = origin + 8 * found
+                return True
+            self.stored_tried = STORED_TRIED
+        while True:
+            found = next_dynamic(data, self.bit - origin, end - origin)
+            if found < 0:
+                self.bit = max(self.bit, end)
+                return False
+            self.bit = origin + found
+            if self.header_holds(data):
+                return True
+            self.bit += 1
+
+    cdef bint header_holds(self, const uint8_t *data) noexcept nogil:
+        """The codes of the dynamic block at ``bit`` can be: asked before the window is made new, which takes longer."""
+        cdef Blind *b = self.blind
+        stand_at(b, data, self.bit - self.comp_offset * 8)
+        refill(b)
+        b.buf >>= 3
+        b.n -= 3
+        return read_dynamic_header(&b.inf, &b.in_next, &b.buf, &b.n) == OK
+
+    cdef Status look(self, const uint8_t *data, Py_ssize_t n) noexcept nogil:
+        """OK: found. CORRUPT or LIMIT: there is no joint. NEED_INPUT: go on at ``bit``."""
         cdef Status status
         if not self.members_tried:
             self.members_tried = True
@@ -460,18 +464,13 @@ cdef class JointSearch:
                 return OK
         while self.joint_bit < 0:
             if not self.decoding:
-                found = next_candidate(data, self.bit - origin, end - origin)
-                if found < 0:
-                    self.bit = max(self.bit, end)
+                if not self.find_start(data, n):
                     return CORRUPT if self.bit >= self.search_end else NEED_INPUT
-                self.bit = origin + found
                 self.begin()
             status = self.step(data, data + n - HEADER_BYTES)
             if status == CORRUPT:
                 self.decoding = False
-                self.bit = self.prefix.start_bit + 1
-                if self.bit < origin:       # what follows it is no longer here
-                    return CORRUPT
+                self.bit += 1       # behind the last boundary: what led there would again
             elif status != OK:
                 return status
         return OK

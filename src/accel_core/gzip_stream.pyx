@@ -240,8 +240,8 @@ cdef class GzipStream:
         self.comp_pos = origin_pos + (p - origin)
         stop[0] = p
         if status == CORRUPT:       # first comes what is wrong with the output so far
-            status = self.flush()
-            if status == OK or status == NEED_ROOM:
+            status = self.drain(self.chunk, self.out - self.chunk)
+            if status == OK:
                 status = CORRUPT
         return status
 
@@ -367,7 +367,7 @@ cdef class GzipStream:
         self.crc_next = self.out
 
     cdef Status flush(self) noexcept nogil:
-        """Hand the output on and make its end the new history."""
+        """Make room: hand the output on, and make its end the new history. What is not OK ends ``consume``."""
         cdef Py_ssize_t n = self.out - self.chunk
         cdef Status status
         if self.where == IN_DEFLATE:

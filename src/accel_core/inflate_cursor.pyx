@@ -41,7 +41,8 @@ cdef class Cursor(GzipStream):
     # --- hooks of GzipStream -------------------------------------------------------------------------------------
 
     cdef Status flush(self) noexcept nogil:
-        return NEED_ROOM        # decode_to decides what follows
+        """Output stays where it is, which may be the caller's memory: ``decode_to`` makes room, or wants no more."""
+        return NEED_ROOM
 
     cdef void cover_crc(self) noexcept nogil:
         pass

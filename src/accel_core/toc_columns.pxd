@@ -34,9 +34,9 @@ each key of the kind.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 from accel_core.entries cimport EntryRow, StrRef
-from accel_core.tar_header cimport BLOCK_BYTES
+from accel_core.tar_header cimport BLOCK_BYTES, Text
 from accel_core.tar_pax cimport (
-    KEY_GID, KEY_GNAME, KEY_LINKPATH, KEY_MTIME, KEY_PATH, KEY_SIZE, KEY_UID, KEY_UNAME,
+    KEY_GID, KEY_GNAME, KEY_LINKPATH, KEY_MTIME, KEY_PATH, KEY_SIZE, KEY_UID, KEY_UNAME, known_key,
 )
 
 cdef enum:                          # columns
@@ -86,31 +86,32 @@ cdef inline bint is_sound(const EntryRow *row, int64_t archive_size) noexcept no
 
 # A PAX record usually says what a field of its entry says, because that is where the field comes from.
 
-cdef inline StrRef *said_text(EntryRow *row, int key) noexcept nogil:
-    """The string of the entry that a PAX record of this key sets; NULL if it sets none."""
-    if key == KEY_PATH:
+cdef inline StrRef *said(
+    EntryRow *row, const uint8_t *key, Py_ssize_t n_key, uint8_t *digits, Py_ssize_t *n_digits
+) noexcept nogil:
+    """The string of the entry that a PAX record of this key sets; NULL, and a number in ``digits``, or none, if not."""
+    cdef Text text
+    text.p, text.n = key, n_key
+    cdef int known = known_key(text)
+    n_digits[0] = 0
+    if known == KEY_PATH:
         return &row.name
-    if key == KEY_LINKPATH:
+    if known == KEY_LINKPATH:
         return &row.linkname
-    if key == KEY_UNAME:
+    if known == KEY_UNAME:
         return &row.uname
-    if key == KEY_GNAME:
+    if known == KEY_GNAME:
         return &row.gname
-    return NULL
-
-
-cdef inline Py_ssize_t said_number(const EntryRow *row, int key, uint8_t *out) noexcept nogil:
-    """Writes the number of the entry that a PAX record of this key sets, in decimal; 0 if it sets none."""
-    if key == KEY_SIZE:
-        return put_decimal(row.size, out)
-    if key == KEY_UID:
-        return put_decimal(row.uid, out)
-    if key == KEY_GID:
-        return put_decimal(row.gid, out)
+    if known == KEY_SIZE:
+        n_digits[0] = put_decimal(row.size, digits)
+    elif known == KEY_UID:
+        n_digits[0] = put_decimal(row.uid, digits)
+    elif known == KEY_GID:
+        n_digits[0] = put_decimal(row.gid, digits)
     # A fraction before 1970 counts backwards in the record: too rare to care for.
-    if key == KEY_MTIME and (row.mtime_s >= 0 or row.mtime_ns == 0):
-        return put_time(row.mtime_s, row.mtime_ns, out)
-    return 0
+    elif known == KEY_MTIME and (row.mtime_s >= 0 or row.mtime_ns == 0):
+        n_digits[0] = put_time(row.mtime_s, row.mtime_ns, digits)
+    return NULL
 
 
 cdef inline Py_ssize_t put_time(int64_t seconds, int32_t ns, uint8_t *out) noexcept nogil:

@@ -10,13 +10,12 @@ from libc.string cimport memcpy
 
 from accel_core.entries cimport EntryRow, EntryTable, PaxRow, StrRef
 from accel_core.status cimport CORRUPT, NO_MEMORY, OK, Status
-from accel_core.tar_header cimport BLOCK_BYTES, Text
-from accel_core.tar_pax cimport known_key
+from accel_core.tar_header cimport BLOCK_BYTES
 from accel_core.toc_columns cimport (
     C_GAP, C_HEADERS, C_KEYS, C_KIND, C_KIND_TEXT, C_KINDS, C_MIDDLE, C_NANOS, C_PREFIX, C_SIZE, C_STORED, C_SUFFIX,
     C_TEXT, C_TIME, C_TIMES, C_VALUE, C_VALUE_TEXT, HAS_LINK, HAS_MTIME, K_DEVMAJOR, K_DEVMINOR, K_FLAGS, K_GID,
     K_GNAME_BYTES, K_KEYS, K_MARKS, K_MODE, K_TYPEFLAG, K_UID, K_UNAME_BYTES, MAX_DIGITS, N_COLUMNS, N_KIND_FIELDS,
-    end_of, has_data, is_sound, said_number, said_text, unzigzag,
+    end_of, has_data, is_sound, said, unzigzag,
 )
 
 from accel_core.errors import FormatError
@@ -345,16 +344,11 @@ cdef class _Joiner:
 
     cdef Status take_said(self, EntryRow *row, PaxRow *record) noexcept nogil:
         cdef uint8_t digits[MAX_DIGITS]
-        cdef Text key
-        cdef StrRef *text
-        cdef Py_ssize_t n
-        key.p, key.n = self.entries.arena + record.key.pos, record.key.len
-        cdef int known = known_key(key)
-        text = said_text(row, known)
+        cdef Py_ssize_t n = 0
+        cdef StrRef *text = said(row, self.entries.arena + record.key.pos, record.key.len, digits, &n)
         if text is not NULL:
             record.value = text[0]
             return OK
-        n = said_number(row, known, digits)
         if n == 0:
             return self.refuse(C_VALUE, b"no field says the value of this key")
         return self.add(C_VALUE, digits, <uint64_t>n, &record.value)

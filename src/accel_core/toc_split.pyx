@@ -7,13 +7,12 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 
 from accel_core.entries cimport EntryRow, EntryTable, PaxRow, StrRef
-from accel_core.tar_header cimport BLOCK_BYTES, Text
-from accel_core.tar_pax cimport known_key
+from accel_core.tar_header cimport BLOCK_BYTES
 from accel_core.toc_columns cimport (
     C_GAP, C_HEADERS, C_KEYS, C_KIND, C_KIND_TEXT, C_KINDS, C_MIDDLE, C_NANOS, C_PREFIX, C_SIZE, C_STORED, C_SUFFIX,
     C_TEXT, C_TIME, C_TIMES, C_VALUE, C_VALUE_TEXT, HAS_LINK, HAS_MTIME, K_DEVMAJOR, K_DEVMINOR, K_FLAGS, K_GID,
     K_GNAME_BYTES, K_MARKS, K_MODE, K_TYPEFLAG, K_UID, K_UNAME_BYTES, MAX_DIGITS, N_COLUMNS, N_KIND_FIELDS, end_of,
-    has_data, is_sound, said_number, said_text, zigzag,
+    has_data, is_sound, said, zigzag,
 )
 
 from accel_core.errors import FormatError, UnsupportedError
@@ -328,15 +327,10 @@ cdef class _Splitter:
     cdef bint is_said(self, EntryRow *row, const PaxRow *record) noexcept nogil:
         """True if the record's value is what the entry's own field says; a number then costs the arena its digits."""
         cdef uint8_t digits[MAX_DIGITS]
-        cdef Text key
-        cdef StrRef *text
-        cdef Py_ssize_t n
-        key.p, key.n = self.entries.arena + record.key.pos, record.key.len
-        cdef int known = known_key(key)
-        text = said_text(row, known)
+        cdef Py_ssize_t n = 0
+        cdef StrRef *text = said(row, self.entries.arena + record.key.pos, record.key.len, digits, &n)
         if text is not NULL:
             return self.same_text(text[0], record.value)
-        n = said_number(row, known, digits)
         if n == 0 or n != record.value.len or memcmp(digits, self.entries.arena + record.value.pos, n) != 0:
             return False
         self.string_bytes += <uint64_t>n

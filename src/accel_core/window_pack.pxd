@@ -1,38 +1,49 @@
-"""Windows in memory as the bytes of them that are used: runs of (zeros before, length, bytes), both counts 16 bits."""
+"""Windows as the runs of bytes of them that are used, found in whatever is 0 for all the others."""
 
-from libc.stdint cimport uint8_t, uint16_t
-from libc.string cimport memchr, memcpy, memset
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from libc.string cimport memcpy, memset
 
 from accel_core.inflate cimport WINDOW
 
 cdef enum:
-    RUN_HEAD = 4            # two counts
-    JOIN = 4                # a shorter gap costs less as part of a run
+    RUN_HEAD = 4            # two counts of 16 bits: bytes in front that are not used, bytes of the run
+    MIN_GAP = 4             # measured, in files: 3 to 6 are within 0.5 % of each other, 1 is 2 % larger
 
 
-cdef inline Py_ssize_t find_byte(const uint8_t *p, int wanted, Py_ssize_t start) noexcept nogil:
-    """Where ``wanted`` is, from ``start`` on, in WINDOW bytes; WINDOW if nowhere."""
-    cdef const uint8_t *found = <const uint8_t *>memchr(p + start, wanted, WINDOW - start)
-    return WINDOW if found == NULL else found - p
+cdef inline Py_ssize_t next_used(const uint8_t *used, Py_ssize_t at) noexcept nogil:
+    """Where the next byte that is not zero lies, WINDOW if none does."""
+    cdef uint64_t eight
+    while at <= WINDOW - 8:
+        memcpy(&eight, used + at, 8)
+        if eight:
+            break
+        at += 8
+    while at < WINDOW and used[at] == 0:
+        at += 1
+    return at
+
+
+cdef inline Py_ssize_t end_of_run(const uint8_t *used, Py_ssize_t at) noexcept nogil:
+    """Where MIN_GAP zeros, or the zeros at the end, begin."""
+    cdef Py_ssize_t n_zeros = 0
+    while at < WINDOW and n_zeros < MIN_GAP:
+        n_zeros = n_zeros + 1 if used[at] == 0 else 0
+        at += 1
+    return at - n_zeros
 
 
 cdef inline Py_ssize_t pack_window(const uint8_t *window, const uint8_t *used, uint8_t *to) noexcept nogil:
-    """Pack the bytes whose ``used`` is 0xFF (the others' is 0) to ``to``; how many bytes that took.
+    """Pack the bytes of ``window`` that are used to ``to``, each run behind its head; how many bytes that took.
 
     WINDOW if it would take as many: nothing is packed then, though up to WINDOW bytes are written.
     """
-    cdef Py_ssize_t done = 0, at = 0, start, end, gap_end
+    cdef Py_ssize_t done = 0, at = 0, start, end
     cdef uint16_t head[2]
     while True:
-        start = find_byte(used, 0xFF, done)
+        start = next_used(used, done)
         if start == WINDOW:
             return at
-        end = find_byte(used, 0, start)
-        while end < WINDOW:
-            gap_end = find_byte(used, 0xFF, end)
-            if gap_end == WINDOW or gap_end - end >= JOIN:
-                break
-            end = find_byte(used, 0, gap_end)
+        end = end_of_run(used, start)
         if at + RUN_HEAD + (end - start) >= WINDOW:
             return WINDOW
         head[0] = <uint16_t>(start - done)

@@ -6,6 +6,7 @@ import os
 import random
 import struct
 import tarfile
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -56,8 +57,8 @@ def scan(blob: bytes, span_bytes: int, placement: str = "soci") -> LayerIndex:
     return accel_core.index([blob], compression="gzip", span_bytes=span_bytes, placement=placement)  # type: ignore[arg-type]
 
 
-def reader_of(blob: bytes, index: LayerIndex, **options: object) -> IndexedReader:
-    return IndexedReader(BufferSource(blob), index.checkpoints, index.uncomp_size, **options)  # type: ignore[arg-type]
+def reader_of(stream: bytes, index: LayerIndex, **options: object) -> IndexedReader:
+    return IndexedReader(BufferSource(stream), index.checkpoints, index.uncomp_size, **options)  # type: ignore[arg-type]
 
 
 def test_every_range_near_a_border_is_the_slice() -> None:
@@ -331,6 +332,22 @@ def test_flipped_bits_give_other_bytes_or_a_typed_error_the_same_by_threads(thre
                     assert error.blob == "b" and error.comp_offset is not None
                     results.append((b"", (error.what, error.comp_offset)))
         assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("n", [1, 5000, 131_072, 400_000])
+def test_what_lies_before_a_broken_block_is_read_and_nothing_behind_it(n: int) -> None:
+    packer = zlib.compressobj(6, wbits=31)
+    before = packer.compress(BIG[:600_000]) + packer.flush(zlib.Z_SYNC_FLUSH)
+    blob = before + packer.compress(BIG[600_000:]) + packer.flush()
+    damaged = before + b"\x07" + blob[len(before) + 1 :]       # a block of type 3
+    reader = reader_of(damaged, scan(blob, 1 << 30), blob="layer")
+    for _ in range(2):
+        for start in (600_000 - n, 0):
+            assert reader.read_at(start, n) == BIG[start : start + n]
+            with pytest.raises(FormatError, match="block type") as caught:
+                reader.read_at(600_001 - n, n)
+            assert (caught.value.blob, caught.value.comp_offset) == ("layer", len(before))
+            assert caught.value.uncomp_offset == 600_000
 
 
 def test_a_blob_cut_anywhere_is_an_error_where_its_bytes_are_missing() -> None:

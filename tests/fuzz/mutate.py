@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from random import Random
 
+from support.compact_files import Part, file_of, parts_of, stored
 from support.deflate_bits import Bits, Step, distance_code, length_code
 from support.gzip_member import deflate, header, member
 
@@ -20,6 +21,8 @@ def make(target: str, corpus: Sequence[bytes], seed: int, i: int) -> bytes:
     if target in ("inflate", "windows", "members") and rng.random() < 0.4:
         data = random_gzip(rng)
         return data if rng.random() < 0.5 else bend(data, corpus, rng)
+    if target == "compact":
+        return bend_compact(corpus, rng)
     if target == "ztoc" and rng.random() < 0.7:     # offsets everywhere: what moves bytes ends at the first check
         data = bend(rng.choice(corpus), corpus, rng, IN_PLACE)
     elif target == "stargz_toc" and rng.random() < 0.6:     # text: bent bytes end at the parser
@@ -105,6 +108,51 @@ def fix_tar_sums(data: bytes, rng: Random) -> bytes:
             block[148:156] = b" " * 8
             out[start + 148 : start + 156] = b"%06o\0 " % sum(block)
     return bytes(out)
+
+
+# Compact index files whose digests are right ---------------------------------------------------------------------
+
+SIZES_AND_COUNTS = slice(16, 100)       # in the fixed part of the header
+
+
+def bend_compact(corpus: Sequence[bytes], rng: Random) -> bytes:
+    """A corpus file with some of its sections bent inside their frames, or its counts, or both, and signed anew."""
+    fixed, parts = parts_of(rng.choice(corpus))
+    if rng.random() < 0.3:
+        counts = bytearray(fixed[SIZES_AND_COUNTS])
+        _add_a_little(counts, corpus, rng) if rng.random() < 0.7 else rng.choice(IN_PLACE)(counts, corpus, rng)
+        fixed = fixed[: SIZES_AND_COUNTS.start] + bytes(counts) + fixed[SIZES_AND_COUNTS.stop :]
+    _, others = parts_of(rng.choice(corpus))
+    for _ in range(rng.choice((0, 1, 1, 2, 4))):
+        _bend_part(parts, others, rng)
+    sections = stored((kind, raw) for kind, raw in parts if raw or rng.random() < 0.1)
+    if sections and rng.random() < 0.1:         # a frame, or what its row says of it
+        i = rng.randrange(len(sections))
+        kind, frame, n_raw = sections[i]
+        sections[i] = (kind, bend(frame, [frame], rng), n_raw + rng.choice((0, 0, 1, -1)))
+    return file_of(fixed, sections)
+
+
+def _bend_part(parts: list[Part], others: Sequence[Part], rng: Random) -> None:
+    i = rng.randrange(len(parts))
+    kind, raw = parts[i]
+    choice = rng.random()
+    if choice < 0.7:            # columns are planes of numbers: whatever moves bytes moves all numbers behind them
+        parts[i] = kind, bend(raw, [other for _, other in others], rng, IN_PLACE)
+    elif choice < 0.8:
+        parts[i] = kind, bend(raw, [other for _, other in others], rng)
+    elif choice < 0.9:          # the same section of another file, or any
+        parts[i] = kind, rng.choice([other for of, other in others if of == kind] or [raw, others[0][1], b""])
+    elif choice < 0.95:
+        parts.insert(rng.randrange(len(parts)), parts.pop(i))
+    else:                       # a frame of little that inflates to much
+        parts[i] = kind, bytes([rng.choice((0, 1, 255))]) * rng.choice((1 << 10, 1 << 16, 1 << 20, 1 << 24))
+
+
+def _add_a_little(out: bytearray, corpus: Sequence[bytes], rng: Random) -> None:
+    at = rng.randrange(0, len(out), 4)
+    value = int.from_bytes(out[at : at + 4], "little") + rng.choice((-2, -1, 1, 2, 16))
+    out[at : at + 4] = (value & 0xFFFFFFFF).to_bytes(4, "little")
 
 
 # Deflate streams that are valid by construction ------------------------------------------------------------------

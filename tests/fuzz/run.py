@@ -1,7 +1,7 @@
 """Throws made-up inputs at the kernels and reports what breaks.
 
     PYTHONPATH=src python tests/fuzz/run.py --seconds 60 [--seed 1]
-        [--target inflate|windows|members|tar|parallel|ztoc|stargz_toc]
+        [--target inflate|windows|members|tar|parallel|ztoc|compact|stargz_toc]
 
 Needs nothing but the built kernels. Inputs run in a child process, so that a crash or a hang costs one input; those
 that fail are written to ``--failures``, named by target, seed and number. Exit code 1 if there were any. For

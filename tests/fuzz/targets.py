@@ -9,10 +9,13 @@
 ``stargz_toc``  a table of contents is read only if ``json`` reads it too; chunks then lie in order, and what is written
               again says the same
 ``ztoc``      decoding ends with a value or one of our errors; what decodes, encodes and decodes to the same value
+``compact``   the same for a compact index, digests set right first, and within bounds of time and memory
 """
 
 import importlib
 import json
+import resource
+import sys
 import time
 import zlib
 from collections.abc import Callable
@@ -20,10 +23,15 @@ from functools import partial
 from random import Random
 from typing import Any, Literal
 
-from accel_core import LayerScanner, inflate_span
+from accel.formats.compact import decode as decode_compact
+from accel.formats.compact import encode as encode_compact
+from accel.formats.compact import open_compact
+from accel_core import LayerIndex, LayerScanner, inflate_span
+from accel_core.checkpoints import WINDOW_BYTES
 from accel_core.errors import AccelError
 from accel_core.member_encode import encode_members
 from accel_core.tar_scan import TarScanner
+from support.compact_files import signed
 from support.gzip_member import member
 from support.hostile_layers import CHUNK_BYTES
 from support.matches import fault, tokens_of, unpack
@@ -37,6 +45,9 @@ MAX_INPUT_BYTES = 1 << 16      # deflate makes at most 1032 times as much of it
 PLACEMENTS: tuple[Literal["adaptive", "soci"], ...] = ("adaptive", "soci")
 MAX_LAYER_BYTES = 1 << 21
 MAX_CPU_S = 20.0               # of a parallel scan, which takes some tenths of a second
+MAX_INDEX_BYTES = 8 << 20      # what a compact index may use for a part ...
+MAX_PEAK_BYTES = 128 << 20     # ... and for all of them, with their columns
+MAX_INDEX_S = 5.0
 
 
 class Mismatch(Exception):
@@ -232,7 +243,41 @@ def check_rewritten(stargz: Any, toc: Any) -> None:
     require(again.chunks.blob_offset == chunks.blob_offset, "places change")
 
 
+def compact(data: bytes) -> None:
+    data = signed(data)
+    peak, start = peak_bytes(), time.process_time()
+    try:
+        index = decode_compact(data, max_bytes=MAX_INDEX_BYTES)
+    except AccelError:
+        index = None
+    require(time.process_time() - start < MAX_INDEX_S, "decoding takes too long")
+    require(peak_bytes() - peak < MAX_PEAK_BYTES, "decoding takes too much memory")
+    if index is None:
+        return
+    lazy = open_compact(lambda offset, n: data[offset : offset + n], len(data)).checkpoints
+    windows = [lazy.window(i).tobytes().ljust(WINDOW_BYTES, b"\0") for i in reversed(range(len(lazy)))]
+    require(windows[::-1] == index_facts(index)[1], "windows read one by one differ")
+    encoded = encode_compact(index)
+    again = decode_compact(encoded)
+    require(index_facts(again) == index_facts(index), "an encoded index decodes to another one")
+    require(encode_compact(again) == encoded, "an index that was decoded encodes to other bytes")
+
+
+def peak_bytes() -> int:
+    """The most memory that this process had so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << (0 if sys.platform == "darwin" else 10)
+
+
+def index_facts(index: LayerIndex) -> tuple[object, list[bytes], object]:
+    """All that an index says: sizes and digests, windows, entries."""
+    points = index.checkpoints
+    windows = [points.window(i).tobytes().ljust(WINDOW_BYTES, b"\0") for i in range(len(points))]
+    places = tuple(points.comp_offset), tuple(points.uncomp_offset), bytes(points.bits)
+    facts = [getattr(index, field) for field in index.__slots__ if field not in ("checkpoints", "entries")]
+    return (facts, places), windows, (list(index.entries), index.entries.all_flags)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "inflate": inflate, "windows": windows, "members": members, "tar": tar, "parallel": parallel, "ztoc": ztoc,
-    "stargz_toc": stargz_toc,
+    "compact": compact, "stargz_toc": stargz_toc,
 }  # fmt: skip

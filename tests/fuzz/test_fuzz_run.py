@@ -11,6 +11,7 @@ from fuzz.targets import TARGETS, Mismatch
 
 INPUTS = {
     "inflate": 400, "windows": 200, "members": 400, "tar": 1500, "parallel": 30, "ztoc": 1500, "stargz_toc": 3000,
+    "compact": 600,
 }  # fmt: skip
 
 
