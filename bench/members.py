@@ -1,13 +1,14 @@
 """What does it take to make the gzip members of an eStargz layer, and how large do they get?
 
-The layer's tar is cut as eStargz wants it: a member begins at each file's bytes and every 4 MiB of a file. Ours takes the
-matches of the original gzip; what inflating with those costs, beside inflating alone, is in rows of its own. Theirs search.
-Batches of 4 MiB from all over the layer are made, 64 MB together: whole layers take too long at high levels. The note says how large the
-members are beside their share of the original gzip.
+The layer's tar is cut as eStargz wants it: a member begins at each file's bytes and every 4 MiB of a file. Ours takes
+the matches of the original gzip; what inflating with those costs, beside inflating alone, is in rows of its own. Theirs
+search. Batches of 4 MiB from all over the layer are made, 64 MB together: whole layers take too long at high levels. The
+note says how large the members are beside their share of the original gzip.
 """
 
 import tarfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -71,14 +72,20 @@ def encoders() -> dict[str, Encode]:
         "accel, from matches": lambda b: len(encode_members(b[0], b[1], matches=b[2], origin=b[3])[0])
     }
     for level in (1, 6, 9, 12):
-        made[f"libdeflate {level}"] = lambda b, n=level: len(compress_members(b[0], b[1], level=n)[0])  # type: ignore[misc]
+        made[f"libdeflate {level}"] = partial(by_libdeflate, level)
     for label, name, levels in (
-        ("isal_zlib", "isal.isal_zlib", (1, 2, 3)), ("zlib-ng", "zlib_ng.zlib_ng", (1, 6, 9)), ("zlib", "zlib", (1, 6, 9))
-    ):  # fmt: skip
+        ("isal_zlib", "isal.isal_zlib", (1, 2, 3)),
+        ("zlib-ng", "zlib_ng.zlib_ng", (1, 6, 9)),
+        ("zlib", "zlib", (1, 6, 9)),
+    ):
         if library := peers.module(name):
             for level in levels:
                 made[f"{label} {level}"] = by_library(library.compress, level)
     return made
+
+
+def by_libdeflate(level: int, batch: Batch) -> int:
+    return len(compress_members(batch[0], batch[1], level=level)[0])
 
 
 def by_library(compress: Callable[..., bytes], level: int) -> Encode:
@@ -110,7 +117,8 @@ def cut(blob: bytes) -> tuple[int, list[Batch]]:
             continue
         end = members.pop()
         first, last = at_position(records, start), at_position(records, end)
-        batches.append((tar[start:end], [at - start for at in members], bytes(records[max(0, first - 1) : last]), start))
+        found = bytes(records[max(0, first - 1) : last])        # one more, which may reach over the start
+        batches.append((tar[start:end], [at - start for at in members], found, start))
     return len(tar), batches
 
 
