@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from measure import Row, table  # noqa: E402
 
 BENCHES = (
-    "scan", "read", "checksum", "tar", "members", "memory", "start_fetch", "process", "image", "full", "curve", "adverse",
+    "scan", "read", "checksum", "tar", "members", "memory", "start_fetch", "process", "image", "full", "curve",
+    "adverse",
 )  # fmt: skip
 
 

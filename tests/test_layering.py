@@ -17,7 +17,7 @@
      |
     stores                              the seam between conversion and where images live
      |
-    blobs   aside   members             bytes by range; verify while reading | a file appears whole | gzip members
+    blobs   aside   members             bytes by range, verified | a file appears whole or not at all | gzip members
      |
     oci                                 values: Digest, Descriptor, Manifest, Index, Reference
      |

@@ -1,4 +1,4 @@
-"""Bytes into gzip members by libdeflate: for what no gzip stream has matched already, and where size is all that counts.
+"""Bytes into gzip members by libdeflate: for what no gzip stream has matched already, or where only size counts.
 
 Where matches are at hand, ``accel_core.member_encode`` makes members of about this size several times as fast.
 """
@@ -16,8 +16,8 @@ def compress_members(
 ) -> tuple[bytes, list[int]]:
     """``(blob, offsets)`` as ``accel_core.member_encode.encode_members`` gives them, from the bytes alone.
 
-    ``level`` is libdeflate's, 1 (fast) to 12. The same bytes, level and version of libdeflate give the same members. The
-    GIL is released for the most part.
+    ``level`` is libdeflate's, 1 (fast) to 12. The same bytes, level and version of libdeflate give the same members.
+    The GIL is released for the most part.
     """
     view = memoryview(data)
     out, offsets, size, before = [], [], 0, 0

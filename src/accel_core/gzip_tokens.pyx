@@ -24,11 +24,6 @@ from accel_core import gzip_stream, tokens_plain
 
 MATCH_BYTES = 8
 
-cdef enum:
-    # Each takes three bytes of output at least, and none begins behind the chunk.
-    CAP_MATCHES = CHUNK // 3 + 1
-
-
 cdef inflate_fn _decoder():
     """The twin of the decoder that streams use now."""
     if gzip_stream.implementation() == "bmi2":
@@ -43,7 +38,9 @@ cdef class _Tokens(GzipStream):
     cdef object on_piece, failure
 
     def __cinit__(self):
-        self.matches = <uint64_t *>malloc(CAP_MATCHES * sizeof(uint64_t))
+        # Each takes three bytes of output at least, and the last begins at most two literals after the decoder looked
+        # for the chunk's end.
+        self.matches = <uint64_t *>malloc(((CHUNK + 1) // 3 + 1) * sizeof(uint64_t))
         if self.matches == NULL:
             raise MemoryError()
         self.inf.matches = self.matches
@@ -80,8 +77,9 @@ cdef class _Tokens(GzipStream):
 cdef class TokenStream:
     """Inflates one gzip stream, fed in pieces of any size.
 
-    ``on_piece(data, matches)`` gets the uncompressed bytes in order, about 256 KiB at a time, and the matches that begin
-    in them (see the module); both views are valid during the call only. What it raises, ``feed`` or ``finish`` raises.
+    ``on_piece(data, matches)`` gets the uncompressed bytes in order, about 256 KiB at a time, and the matches that
+    begin in them (see the module); both views are valid during the call only. What it raises, ``feed`` or ``finish``
+    raises.
 
     Checks CRC-32 and length of each member; raises FormatError or TruncatedError with the offset. After an error the
     stream is of no use. Memory: about 1.1 MiB.

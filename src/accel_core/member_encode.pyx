@@ -1,10 +1,10 @@
 """Bytes into gzip members that begin where they are told to, from matches that somebody else has found.
 
 What costs time in compressing is to search for matches. Those of the gzip stream that the bytes come from (see
-``gzip_tokens``) are as good in a member as in the stream, unless they reach back over the member's start. Only what those
-cover is searched again, in the member's first 32 KiB. The codes are made afresh, which wins back some of what the members
-cost: a block is made of steps of some thousand symbols, each joined to the block before it unless codes of its own are
-estimated to be worth another header.
+``gzip_tokens``) are as good in a member as in the stream, unless they reach back over the member's start. Only what
+those cover is searched again, in the member's first 32 KiB. The codes are made afresh, which wins back some of what
+the members cost: a block is made of steps of some thousand symbols, each joined to the block before it unless codes of
+its own are estimated to be worth another header.
 
 Nothing in a record is believed: positions are compared with the member's, and the bytes with those they are said to
 repeat. A record that is not true is taken for one that reaches back too far.
@@ -141,7 +141,9 @@ cdef Status end_step(Encoder *e) noexcept nogil:
 
 # --- tokens ------------------------------------------------------------------------------------------------------
 
-cdef inline void set_token(Encoder *e, Token *token, uint32_t n_lits, uint32_t length, uint32_t distance) noexcept nogil:
+cdef inline void set_token(
+    Encoder *e, Token *token, uint32_t n_lits, uint32_t length, uint32_t distance
+) noexcept nogil:
     """Literals and a match, which is counted; the literals are not."""
     cdef uint32_t slot = slot_of(&TABLES, distance)
     e.counts.lit[257 + TABLES.len_slot[length]] += 1
@@ -196,9 +198,11 @@ cdef Status add_match(Encoder *e, Py_ssize_t pos, uint32_t length, uint32_t dist
 cdef inline bint is_true(const uint8_t *p, Py_ssize_t length, Py_ssize_t distance) noexcept nogil:
     """``length`` >= 3 bytes at ``p`` repeat those ``distance`` before. 8 bytes are read where there are fewer."""
     cdef const uint8_t *q = p - distance
-    cdef Py_ssize_t rest = length - 8 if length > 8 else 0
-    cdef uint32_t unused = 64 - 8 * <uint32_t>length if length < 8 else 0
-    # Most matches are no longer than 16 bytes: two words, which may overlap, without a branch.
+    # Most matches are no longer than 16 bytes: two words, which may overlap, without a branch. All ones if even one word
+    # is too long:
+    cdef Py_ssize_t is_short = (length - 8) >> 63
+    cdef Py_ssize_t rest = (length - 8) & ~is_short
+    cdef int unused = <int>((8 - length) & is_short) * 8
     if unlikely((((load64(p) ^ load64(q)) | (load64(p + rest) ^ load64(q + rest))) << unused) != 0):
         return False
     while rest > 8:
@@ -209,9 +213,9 @@ cdef inline bint is_true(const uint8_t *p, Py_ssize_t length, Py_ssize_t distanc
 
 
 cdef Status take_matches(Encoder *e) noexcept nogil:
-    """Tokens from the records as they come, as long as these are true matches within the member, one behind the other,
-    and neither in the last bytes of the data nor behind literals that end the step. The first other one is left to
-    ``take_odd_match``, which would do the same with them all.
+    """Tokens from the records as they come, as long as these are true matches within the member, one behind the
+    other, and neither in the last bytes of the data nor behind literals that end the step. The first other one is left
+    to ``take_odd_match``, which would do the same with them all.
     """
     cdef const uint8_t *data = e.data
     cdef const uint8_t *p
@@ -233,8 +237,9 @@ cdef Status take_matches(Encoder *e) noexcept nogil:
         n_lits = start - pos
         # One branch for all that must not be negative.
         if unlikely(
-            (n_lits | (STEP - 1 - n_symbols - n_lits) | (end - start - length) | (safe - start) | (start - first - distance)
-             | (length - MIN_MATCH) | (MAX_MATCH - length) | (distance - 1) | (MAX_DISTANCE - distance)) < 0
+            (n_lits | (STEP - 1 - n_symbols - n_lits) | (end - start - length) | (safe - start)
+             | (start - first - distance) | (length - MIN_MATCH) | (MAX_MATCH - length)
+             | (distance - 1) | (MAX_DISTANCE - distance)) < 0
         ):
             break
         if unlikely(not is_true(data + start, length, distance)):
@@ -364,7 +369,7 @@ cdef Status encode_member(Encoder *e) noexcept nogil:
 
 
 cdef Py_ssize_t room_for(Py_ssize_t n_bytes) noexcept nogil:
-    """What a member takes at most: all in stored blocks, of which each but the last has STEP symbols and so as many bytes."""
+    """What a member takes at most: stored blocks, each of STEP symbols and so as many bytes, but for the last two."""
     return MEMBER_HEADER + n_bytes + BLOCK_COST * (n_bytes // STEP + 2) + MEMBER_TRAILER
 
 
@@ -393,8 +398,9 @@ cdef class _Members:
             self.starts[i] = starts[i]
             self.ends[i] = ends[i] if ends is not None else starts[i + 1] if i + 1 < self.n else n_data
             if not before <= self.starts[i] <= self.ends[i] <= n_data:
-                raise ValueError(f"member {i} is [{self.starts[i]}, {self.ends[i]}) of {n_data} bytes, the one before it ends "
-                                 f"at {before}")
+                raise ValueError(
+                    f"member {i} is [{self.starts[i]}, {self.ends[i]}) of {n_data} bytes, the last one ends at {before}"
+                )
             before = self.ends[i]
             self.room += room_for(self.ends[i] - self.starts[i])
         self.room += WRITE_SLACK
@@ -428,15 +434,16 @@ cdef class _Members:
 def encode_members(data, starts, ends=None, *, matches, int64_t origin=0):
     """``(blob, offsets)``: gzip members one behind the other, and where each begins in ``blob``.
 
-    Member i holds ``data[starts[i]:ends[i]]``; without ``ends`` it reaches to the next one's start, the last to the end.
+    Member i holds ``data[starts[i]:ends[i]]``; without ``ends`` it reaches to the next one's start, the last to the
+    end.
     Members must be in order and not overlap, or ValueError is raised.
 
-    ``matches`` are records of ``accel_core.gzip_tokens`` in the order of their positions; ``origin`` is the position of
-    ``data[0]`` in the stream they are from. Those that lie before or behind ``data`` are ignored, one that overlaps its
-    start or end is used as far as it can be. One that is not true costs size, nothing else.
+    ``matches`` are records of ``accel_core.gzip_tokens`` in the order of their positions; ``origin`` is the position
+    of ``data[0]`` in the stream they are from. Those that lie before or behind ``data`` are ignored, one that overlaps
+    its start or end is used as far as it can be. One that is not true costs size, nothing else.
 
-    The same bytes and records give the same members on every machine, whatever else is in the call. The GIL is released.
-    Memory: 0.7 MiB and, for a moment, twice the output. ``data`` has at most 1 GiB.
+    The same bytes and records give the same members on every machine, whatever else is in the call. The GIL is
+    released. Memory: 0.7 MiB and, for a moment, twice the output. ``data`` has at most 1 GiB.
     """
     cdef const uint8_t[::1] view = data
     cdef const uint8_t[::1] records = matches
