@@ -198,7 +198,7 @@ cdef Status add_match(Encoder *e, Py_ssize_t pos, uint32_t length, uint32_t dist
 cdef inline bint is_true(const uint8_t *p, Py_ssize_t length, Py_ssize_t distance) noexcept nogil:
     """``length`` >= 3 bytes at ``p`` repeat those ``distance`` before. 8 bytes are read where there are fewer."""
     cdef const uint8_t *q = p - distance
-    # Most matches are no longer than 16 bytes: two words, which may overlap, without a branch. All ones if even one word
+    # Most matches are no longer than 16 bytes: two words, which may overlap, no branch. All ones if even one word
     # is too long:
     cdef Py_ssize_t is_short = (length - 8) >> 63
     cdef Py_ssize_t rest = (length - 8) & ~is_short
