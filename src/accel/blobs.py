@@ -8,7 +8,9 @@ import os
 import queue
 import stat
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Protocol, TypeVar
 
 from accel.errors import DigestMismatch, FormatError, LimitError, TruncatedError
@@ -61,7 +63,7 @@ class MemoryBlob:
 
 
 class FileBlob:
-    """A regular file, or ``size`` bytes of it from ``offset``. It is opened for each read and never kept open."""
+    """A regular file, or ``size`` bytes of it from ``offset``. Not kept open, except by ``opened`` and ``stream``."""
 
     is_verified = False
 
@@ -110,12 +112,21 @@ class FileBlob:
         return self._size
 
     def read_at(self, offset: int, n_bytes: int) -> bytes:
-        check_range(self, offset, n_bytes, self._name)
+        with self.opened() as read_at:
+            return read_at(offset, n_bytes)
+
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[int, int], bytes]]:
+        """``read_at`` for many reads, from several threads too: of the file that the path leads to now."""
         fd = self._open()
         try:
-            return b"".join(self._pieces(fd, offset, n_bytes, max(n_bytes, 1)))
+            yield partial(self._read_from, fd)
         finally:
             os.close(fd)
+
+    def _read_from(self, fd: int, offset: int, n_bytes: int) -> bytes:
+        check_range(self, offset, n_bytes, self._name)
+        return b"".join(self._pieces(fd, offset, n_bytes, max(n_bytes, 1)))
 
     def stream(self, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
         fd = self._open()

@@ -7,7 +7,7 @@ from accel_core.errors import TruncatedError
 from accel_core.sha256 import sha256, update_all
 
 SIDE_BY_SIDE = 16           # ranges that are hashed fastest together
-PIECE_BYTES = 256 << 10     # of all of them, read at a time: stays in L2
+PIECE_BYTES = 1 << 20       # of all of them, read at a time: stays in L2
 
 
 def range_digests(

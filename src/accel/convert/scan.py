@@ -113,25 +113,26 @@ class _LayerScan:
     def run(self, compression: Layer, span_bytes: int) -> LayerIndex:
         """The index. Raises DigestMismatch for other bytes than the descriptor's."""
         try:
-            on_disk = isinstance(self._blob, FileBlob) and _is_sha256(self._layer)
-            if on_disk and compression == "gzip" and not self._options.digest_identical:
-                return self._scan_file(span_bytes)
+            if isinstance(self._blob, FileBlob) and _is_sha256(self._layer):
+                if compression == "gzip" and not self._options.digest_identical:
+                    return self._scan_file(self._blob, span_bytes)
             return self._scan_stream(compression, span_bytes)
         except (FormatError, LimitError) as error:
             error.blob = error.blob or self._layer.digest
             raise
 
-    def _scan_file(self, span_bytes: int) -> LayerIndex:
+    def _scan_file(self, blob: FileBlob, span_bytes: int) -> LayerIndex:
         """By all threads of the pool that are free: on a disk it costs nothing to read in many places."""
-        index = index_parallel(
-            self._blob.read_at,
-            self._layer.size,
-            threads=self._options.threads,
-            pool=self._pool,
-            span_bytes=span_bytes,
-            max_uncomp_bytes=self._options.max_layer_bytes,
-            on_bytes=self._on_bytes,
-        )
+        with blob.opened() as read_at:
+            index = index_parallel(
+                read_at,
+                self._layer.size,
+                threads=self._options.threads,
+                pool=self._pool,
+                span_bytes=span_bytes,
+                max_uncomp_bytes=self._options.max_layer_bytes,
+                on_bytes=self._on_bytes,
+            )
         if index.digest != self._layer.digest:
             raise DigestMismatch(
                 self._layer.digest, str(index.digest), n_bytes=index.comp_size, blob=self._layer.digest
