@@ -31,6 +31,7 @@ def layer_of(n_files: int, *, seed: int = 7) -> bytes:
 
 TAR = layer_of(60)
 GZ = gzip.compress(TAR, 6, mtime=0)
+SMALL = gzip.compress(layer_of(10, seed=0), 6, mtime=0)
 
 
 def scan(blob: bytes, piece: int = 1 << 20, /, **options: object) -> LayerIndex:
@@ -68,9 +69,10 @@ def test_every_claim_of_an_index_holds(implementation: str, placement: str, span
 
 @pytest.mark.parametrize("placement", ["adaptive", "soci"])
 def test_pieces_do_not_change_the_index(placement: str) -> None:
-    whole = scan(GZ, placement=placement, span_bytes=50_000)
-    for piece in (1 if placement == "adaptive" else 3, 997, 65536):
-        other = scan(GZ, piece, placement=placement, span_bytes=50_000)
+    for blob, piece in ((SMALL, 1), (SMALL, 3), (GZ, 997), (GZ, 65536)):
+        whole = scan(blob, placement=placement, span_bytes=50_000)
+        other = scan(blob, piece, placement=placement, span_bytes=50_000)
+        assert whole.n_spans > 5, "too few for pieces to matter"
         assert other.span_digests == whole.span_digests
         assert other.checkpoints.comp_offset == whole.checkpoints.comp_offset
         assert other.checkpoints.bits == whole.checkpoints.bits
@@ -90,7 +92,7 @@ def test_soci_placement_is_the_first_boundary_more_than_a_span_later() -> None:
 
 
 def test_adaptive_spans_have_about_equal_compressed_size() -> None:
-    index = scan(gzip.compress(layer_of(600), 6), span_bytes=1 << 20)
+    index = scan(gzip.compress(layer_of(200), 6), span_bytes=1 << 20)
     grid = (1 << 20) * 7 // 20
     sizes = [end - start for start, end in map(index.span_comp, range(index.n_spans))]
     assert all(grid // 4 - 65536 <= size <= grid * 7 // 4 + 65536 for size in sizes[:-1])

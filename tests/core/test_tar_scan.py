@@ -20,6 +20,7 @@ from accel_core.entries import (
 from accel_core.errors import AccelError, FormatError, LimitError, TruncatedError
 from accel_core.tar_scan import TarScanner
 from support import tar_cases
+from support.instrumented import fewer
 from support.tars import (
     BLOCK_BYTES,
     END,
@@ -333,7 +334,7 @@ BASES = [name for name, archive in ALL_CASES.items() if BLOCK_BYTES <= len(archi
 
 
 @given(data=st.data())
-@settings(max_examples=1500, derandomize=True, deadline=None, database=None)
+@settings(max_examples=fewer(1500), derandomize=True, deadline=None, database=None)
 def test_changed_headers_give_sane_rows_or_an_error_whatever_the_pieces(data: st.DataObject) -> None:
     archive = bytearray(ALL_CASES[data.draw(st.sampled_from(BASES))])
     for _ in range(data.draw(st.integers(1, 3))):

@@ -13,6 +13,7 @@ from accel_core import FormatError, LayerIndex, LayerScanner
 from accel_core.entries import EntryTable
 from accel_core.toc_join import join
 from accel_core.toc_split import COLUMNS, split
+from support.instrumented import fewer
 from support.tar_cases import LEGAL
 
 ARCHIVE = 1 << 50
@@ -98,7 +99,7 @@ def with_said_records(row: dict[str, Any], keys: list[bytes]) -> dict[str, Any]:
 rows_with_records = st.builds(with_said_records, row_values, st.lists(st.sampled_from(said[:8]), max_size=8))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=fewer(300), deadline=None)
 @given(st.lists(rows_with_records, max_size=12))
 def test_any_entries_come_back_as_they_were(rows: list[dict[str, Any]]) -> None:
     assert_same(there_and_back(table(*rows)), table(*rows))
@@ -231,7 +232,7 @@ def test_every_cut_and_every_flipped_bit_is_refused_or_sound(c: int) -> None:
         refused_or_sound((counts, [*columns[:c], changed, *columns[c + 1 :]]), len(ROWS))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=fewer(500), deadline=None)
 @given(
     st.lists(st.one_of(st.binary(max_size=8), st.binary(min_size=8, max_size=8)), min_size=17, max_size=17),
     st.lists(st.integers(0, 12), min_size=5, max_size=5),

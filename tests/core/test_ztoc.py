@@ -22,6 +22,7 @@ from accel_core.ztoc import decode, encode
 from accel_core.ztoc_encode import tar_zinfo
 from accel_core.ztoc_survey import clean_name
 from support.flat_check import read_ztoc
+from support.instrumented import fewer
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "soci"
 TOOL = "AWS SOCI CLI v0.2"
@@ -144,7 +145,7 @@ def values_of(entries: EntryTable, *, xattrs_only: bool) -> list[tuple]:
     return rows
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=fewer(150), deadline=None)
 @given(st.lists(row_values, max_size=12), st.booleans())
 def test_any_entries_come_back_as_they_were(rows, share):
     entries = table(*rows)
