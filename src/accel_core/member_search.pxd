@@ -11,7 +11,9 @@ cdef extern from *:
 cdef enum:
     SEARCH_WINDOW = 32768
     HASH_BITS = 14
-    MIN_FOUND = 4
+    HASH3_BITS = 12
+    MIN_CHAINED = 4
+    FAR_FOR_3 = 4096        # from there on three literals are about as good
     DEPTH = 8               # places looked at: twice as many gain 0.02 % of size
     NICE_FOUND = 64         # no better match is looked for
     MAX_FOUND = 258
@@ -20,6 +22,7 @@ cdef enum:
 cdef struct Search:
     uint16_t head[1 << HASH_BITS]       # last position in the member with this hash, plus one; 0: none
     uint16_t chain[SEARCH_WINDOW]       # by position: the one before with the same hash, plus one
+    uint16_t head3[1 << HASH3_BITS]     # as `head`, of 3 bytes
     uint32_t added                      # how many positions are in
 
 
@@ -37,6 +40,11 @@ cdef inline uint32_t load32(const uint8_t *p) noexcept nogil:
 cdef inline uint32_t hash_of(const uint8_t *p) noexcept nogil:
     """Of 4 bytes."""
     return (load32(p) * <uint32_t>2654435761U) >> (32 - HASH_BITS)
+
+
+cdef inline uint32_t hash3_of(const uint8_t *p) noexcept nogil:
+    """Of 3 bytes; reads 4."""
+    return ((load32(p) << 8) * <uint32_t>2654435761U) >> (32 - HASH3_BITS)
 
 
 cdef inline uint32_t same_bytes(const uint8_t *a, const uint8_t *b, uint32_t most) noexcept nogil:
@@ -57,6 +65,7 @@ cdef inline void search_restart(Search *s) noexcept nogil:
     """In front of another member. Costs nothing if the last one was not searched."""
     if s.added:
         memset(s.head, 0, sizeof(s.head))
+        memset(s.head3, 0, sizeof(s.head3))
     s.added = 0
 
 
@@ -67,6 +76,7 @@ cdef inline void add_positions(Search *s, const uint8_t *member, uint32_t end) n
         hashed = hash_of(member + pos)
         s.chain[pos] = s.head[hashed]
         s.head[hashed] = <uint16_t>(pos + 1)
+        s.head3[hash3_of(member + pos)] = <uint16_t>(pos + 1)
     if s.added < end:
         s.added = end
 
@@ -78,11 +88,11 @@ cdef inline Found find(Search *s, const uint8_t *member, uint32_t n_bytes, uint3
     cdef uint32_t candidate, n, most = n_bytes - pos if n_bytes - pos < MAX_FOUND else MAX_FOUND
     cdef int left = DEPTH
     best.length = best.distance = 0
-    if most < MIN_FOUND:
+    if most < MIN_CHAINED:
         return best
     add_positions(s, member, pos)
     candidate = s.head[hash_of(here)]
-    n = MIN_FOUND - 1
+    n = MIN_CHAINED - 1
     while candidate and left:
         candidate -= 1
         left -= 1
@@ -94,5 +104,13 @@ cdef inline Found find(Search *s, const uint8_t *member, uint32_t n_bytes, uint3
                 if n >= NICE_FOUND or n == most:
                     break
         candidate = s.chain[candidate]
-    best.length = n if best.distance else 0
+    if best.distance == 0:
+        n = 0
+        candidate = s.head3[hash3_of(here)]
+        if candidate and pos - (candidate - 1) <= FAR_FOR_3:
+            candidate -= 1
+            if ((load32(member + candidate) ^ load32(here)) << 8) == 0:
+                n = 3
+                best.distance = pos - candidate
+    best.length = n
     return best
