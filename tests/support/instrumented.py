@@ -1,4 +1,4 @@
-"""How often to try what chance decides: a sanitizer takes ten times as long, and its faults show in the first inputs."""
+"""How often to try what chance decides: a sanitizer takes ten times as long, and faults show in the first inputs."""
 
 import os
 
