@@ -1,44 +1,26 @@
-"""128-bit folding steps shared by the carry-less-multiply CRC-32 kernels. Needs PCLMULQDQ and SSE4.1.
+"""What CRC-32 adds to the folding steps of ``clmul``. Needs PCLMULQDQ and SSE4.1.
 
-Bit i of a 128-bit accumulator is the coefficient of x^(127 - i), so its low half carries the higher powers. The
-product of two such halves comes out one power short (127 bits for 128), hence the odd exponents below: to move an
-accumulator D bits to the left, multiply its low half by x^(D + 31) and its high half by x^(D - 33), both mod P and
-held in the low 32 bits of their lanes.
+The product of two halves comes out one power short (127 bits for 128), hence the odd exponents: to move an accumulator
+D bits to the left, multiply its low half by x^(D + 31) and its high half by x^(D - 33), both mod P and held in the low
+32 bits of their lanes.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport uint32_t
 
+from accel_core.clmul cimport __m128i, _mm_clmulepi64_si128, _mm_set_epi64x, _mm_xor_si128
 from accel_core.crc32_poly cimport x_power
 
 
 cdef extern from "<immintrin.h>" nogil:
-    ctypedef struct __m128i:
-        pass
-
-    __m128i _mm_clmulepi64_si128(__m128i a, __m128i b, const int halves)
     __m128i _mm_cvtsi32_si128(int value)
-    __m128i _mm_loadu_si128(const __m128i *p)
-    __m128i _mm_set_epi64x(int64_t high, int64_t low)
     __m128i _mm_srli_si128(__m128i a, const int n_bytes)
     __m128i _mm_and_si128(__m128i a, __m128i b)
-    __m128i _mm_xor_si128(__m128i a, __m128i b)
     int _mm_extract_epi32(__m128i a, const int i)
 
 
 cdef inline __m128i fold_constants(int distance_bytes) noexcept nogil:
     """The two multipliers that move an accumulator over ``distance_bytes``."""
     return _mm_set_epi64x(x_power(8 * distance_bytes - 33), x_power(8 * distance_bytes + 31))
-
-
-cdef inline __m128i load(const uint8_t *p) noexcept nogil:
-    return _mm_loadu_si128(<const __m128i *>p)
-
-
-cdef inline __m128i fold(__m128i x, __m128i constants, __m128i onto) noexcept nogil:
-    """``x`` moved by the distance of ``constants``, added to ``onto``."""
-    return _mm_xor_si128(
-        _mm_xor_si128(_mm_clmulepi64_si128(x, constants, 0x00), _mm_clmulepi64_si128(x, constants, 0x11)), onto
-    )
 
 
 cdef inline uint32_t reduce(__m128i x) noexcept nogil:

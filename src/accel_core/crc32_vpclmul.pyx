@@ -3,7 +3,8 @@
 from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uint8_t, uint32_t
 
-from accel_core.crc32_clmul cimport __m128i, _mm_cvtsi32_si128, _mm_xor_si128, fold, fold_constants, load, reduce
+from accel_core.clmul cimport __m128i, _mm_xor_si128, fold, load
+from accel_core.crc32_clmul cimport _mm_cvtsi32_si128, fold_constants, reduce
 
 
 cdef extern from "<immintrin.h>" nogil:

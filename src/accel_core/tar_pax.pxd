@@ -28,6 +28,10 @@ cdef enum:                          # the keys that change how a member is read
     N_KEYS
 
 
+cdef enum:
+    XATTR_PREFIX_BYTES = 13
+
+
 cdef struct PaxRecord:              # texts point into the header's body
     Text key
     Text value
@@ -38,6 +42,16 @@ cdef struct PaxRecord:              # texts point into the header's body
 
 cdef inline bint equals(Text text, const char *literal, Py_ssize_t n) noexcept nogil:
     return text.n == n and memcmp(text.p, literal, n) == 0
+
+
+cdef inline const char *xattr_prefix() noexcept nogil:
+    """What the keys of extended attributes begin with."""
+    return b"SCHILY.xattr."
+
+
+cdef inline bint is_xattr(const uint8_t *key, Py_ssize_t n) noexcept nogil:
+    """Whether a key is one, perhaps of an attribute without a name."""
+    return n >= XATTR_PREFIX_BYTES and memcmp(key, xattr_prefix(), XATTR_PREFIX_BYTES) == 0
 
 
 cdef inline int known_key(Text key) noexcept nogil:

@@ -20,12 +20,11 @@ from accel_core.json_write cimport (
 )
 from accel_core.rfc3339 cimport RFC3339_MAX, rfc3339_format
 from accel_core.tar_header cimport Text
-from accel_core.tar_pax cimport parse_pax_time
+from accel_core.tar_pax cimport XATTR_PREFIX_BYTES, is_xattr, parse_pax_time
 
 cdef enum:
     DIGEST_BYTES = 32
     DIGEST_TEXT = 7 + 2 * DIGEST_BYTES          # "sha256:" and hex
-    XATTR_PREFIX_BYTES = 13
     # Beside its texts an entry has at most: 20 keys of 16 bytes with quotes, colon and comma, type and braces (32),
     # 3 times, 2 digests, 12 numbers
     ROW_ROOM = 20 * 20 + 32 + 3 * RFC3339_MAX + 2 * DIGEST_TEXT + 12 * NUMBER_MAX
@@ -38,7 +37,6 @@ cdef enum:                                      # rows that are in no table
 NO_PREFETCH = NO_PREFETCH_ROW
 PREFETCH = PREFETCH_ROW
 
-cdef const char *XATTR_PREFIX = b"SCHILY.xattr."
 # The digest of nothing, which eStargz gives for empty files
 cdef const char *EMPTY_DIGEST = b"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -107,13 +105,6 @@ cdef inline const char *type_of(uint8_t typeflag) noexcept nogil:
     return NULL
 
 
-cdef inline bint is_xattr(const uint8_t *arena, const PaxRow *record) noexcept nogil:
-    return (
-        record.key.len >= XATTR_PREFIX_BYTES
-        and memcmp(arena + record.key.pos, XATTR_PREFIX, XATTR_PREFIX_BYTES) == 0
-    )
-
-
 cdef Py_ssize_t room_for(const EntryRow *row, const PaxRow *pax) noexcept nogil:
     """The most that the entry of a row can take, its chunks aside."""
     cdef Py_ssize_t n = ROW_ROOM + ESCAPED_MAX * (<Py_ssize_t>row.name.len + row.linkname.len)
@@ -127,7 +118,7 @@ cdef void put_xattrs(Out *out, const EntryRow *row, const PaxRow *pax, const uin
     cdef Py_ssize_t i
     cdef bint first = True
     for i in range(<Py_ssize_t>row.pax_first, <Py_ssize_t>row.pax_first + row.pax_count):
-        if not is_xattr(arena, &pax[i]):
+        if not is_xattr(arena + pax[i].key.pos, pax[i].key.len):
             continue
         put(out, b',"xattrs":{' if first else b",")
         first = False

@@ -17,13 +17,13 @@ from libc.string cimport memcmp, memcpy, memset
 from accel_core.entries cimport EntryRow, EntryTable, PaxRow, StrRef
 from accel_core.json_reader cimport JsonReader
 from accel_core.rfc3339 cimport rfc3339_parse
+from accel_core.tar_pax cimport XATTR_PREFIX_BYTES, xattr_prefix
 
 from accel_core.errors import FormatError, LimitError
 
 cdef enum:
     DIGEST_BYTES = 32
     N_COLUMNS = 6
-    XATTR_PREFIX_BYTES = 13
     RECORDS_A_ROW = 4           # on average; a record of 6 bytes takes 29
     N_TYPES = 7
 
@@ -59,7 +59,6 @@ cdef enum:                  # of columns
     C_END_OFFSET
     C_INNER_OFFSET
 
-cdef const char *XATTR_PREFIX = b"SCHILY.xattr."
 cdef const char **KEYS = [
     b"name", b"type", b"size", b"linkName", b"mode", b"uid", b"gid", b"userName", b"groupName", b"modtime", b"devMajor",
     b"devMinor", b"xattrs", b"digest", b"offset", b"endOffset", b"innerOffset", b"chunkOffset", b"chunkSize",
@@ -299,7 +298,7 @@ cdef class _Reader(JsonReader):
                 self.too_many = True
                 return False
             if (
-                self.entries.add_string(<const uint8_t *>XATTR_PREFIX, XATTR_PREFIX_BYTES, &key) < 0
+                self.entries.add_string(<const uint8_t *>xattr_prefix(), XATTR_PREFIX_BYTES, &key) < 0
                 or self.entries.add_string(self.text, self.n_text, &part) < 0
             ):
                 self.no_memory = True

@@ -24,6 +24,7 @@ from accel_core.flatbuf_write cimport (
     put_refs, put_string, put_u32,
 )
 from accel_core.rfc3339 cimport RFC3339_MAX, rfc3339_format
+from accel_core.tar_pax cimport XATTR_PREFIX_BYTES, is_xattr
 
 from accel_core.errors import LimitError, UnsupportedError
 
@@ -49,7 +50,6 @@ cdef enum:
     N_ROW_FIELDS = 14
     ALGORITHM_GZIP = 1
     ALGORITHM_TAR = 2
-    XATTR_PREFIX_BYTES = 13
     FLATBUFFER_MAX = 0x7fff0000                     # offsets are signed 32 bit, less some alignment
     # The most one row costs beside its strings: 7 strings of (length, NUL, padding) + type and time +
     # 14 fields of 8 bytes and padding + soffset and padding + vtable + row offset + empty record list
@@ -60,8 +60,6 @@ cdef enum:
     FIXED_ROOM = 512                                # version, the three outer tables and their vtables
     # Give up sharing after so many probes: bounds the time that crafted names can cost.
     MAX_PROBES = 32
-
-cdef const char *XATTR_PREFIX = b"SCHILY.xattr."
 
 
 cdef struct Interned:       # positions of written objects by the hash of their content
@@ -379,7 +377,7 @@ cdef class _Encoder:
         cdef uint32_t key, value
         for k in range(n):
             record = &self.records[k]
-            if record.key_len > XATTR_PREFIX_BYTES and memcmp(record.key, XATTR_PREFIX, XATTR_PREFIX_BYTES) == 0:
+            if record.key_len > XATTR_PREFIX_BYTES and is_xattr(record.key, record.key_len):
                 key = shared_string(&self.w, &self.strings, record.key, record.key_len)
                 value = shared_string(&self.w, &self.strings, record.value, record.value_len)
                 self.record_at[kept] = shared_record(&self.w, &self.pairs, key, value)

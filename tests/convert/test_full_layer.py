@@ -16,8 +16,10 @@ import zstandard
 from accel.blobs import MemoryBlob
 from accel.convert.full.layer import Made, Recipe, Workers, make_layer
 from accel.convert.full.tar_source import TarSource
+from accel.convert.full.writers import Written
 from accel.convert.options import ESTARGZ, ZSTD_CHUNKED
 from accel.errors import DigestMismatch, FormatError, LimitError, TruncatedError, UnsupportedError
+from accel.formats.stargz import lazy_readers
 from accel.oci import Descriptor, digest_of
 from accel.stores import SpooledBlob
 from support import tar_cases
@@ -126,6 +128,10 @@ def big_tar() -> bytes:
 USUAL, BIG = usual_tar(), big_tar()
 
 
+def readers_of(written: Written) -> tuple[str, ...]:
+    return lazy_readers(written.descriptor.annotations)
+
+
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize("name", ["usual", "big"])
 def test_every_compression_becomes_both_formats(name: str, compression: str) -> None:
@@ -137,9 +143,9 @@ def test_every_compression_becomes_both_formats(name: str, compression: str) -> 
     assert made.uncomp_size == len(tar) and made.n_entries == len(files_of(tar))
     estargz, zstd = made.written[ESTARGZ], made.written[ZSTD_CHUNKED]
     diff_id = check_estargz(blobs[ESTARGZ], dict(estargz.descriptor.annotations), tar)
-    assert (estargz.diff_id, estargz.lazy, estargz.reason) == (diff_id, ("stargz-snapshotter",), "")
+    assert (estargz.diff_id, readers_of(estargz), estargz.reason) == (diff_id, ("stargz-snapshotter",), "")
     check_zstd(blobs[ZSTD_CHUNKED], dict(zstd.descriptor.annotations), tar)
-    assert (zstd.diff_id, zstd.lazy, zstd.reason) == (digest_of(tar), ("podman",), "")
+    assert (zstd.diff_id, readers_of(zstd), zstd.reason) == (digest_of(tar), ("podman",), "")
 
 
 def digests(data: bytes, recipe: Recipe, threads: int) -> tuple[tuple[str, str], ...]:
@@ -181,12 +187,15 @@ def test_for_containerd_the_annotations_are_the_other_ones() -> None:
     made, blobs = convert(USUAL, Recipe((ZSTD_CHUNKED,), None, 3, for_stargz=True))
     zstd = made.written[ZSTD_CHUNKED]
     check_zstd(blobs[ZSTD_CHUNKED], dict(zstd.descriptor.annotations), USUAL, containerd=True)
-    assert zstd.lazy == ("stargz-snapshotter",)
+    assert readers_of(zstd) == ("stargz-snapshotter",)
 
 
 def test_levels_count() -> None:
     sizes = [
-        {format: len(blob) for format, blob in convert(BIG, Recipe(BOTH.formats, gzip_level, zstd_level))[1].items()}
+        {
+            format: len(blob)
+            for format, blob in convert(BIG, Recipe(BOTH.formats, gzip_level, zstd_level))[1].items()
+        }
         for gzip_level, zstd_level in ((1, 1), (9, 12))
     ]
     assert sizes[1][ESTARGZ] < sizes[0][ESTARGZ] and sizes[1][ZSTD_CHUNKED] < sizes[0][ZSTD_CHUNKED]
@@ -200,11 +209,11 @@ def test_odd_archives_keep_their_content_lazy_or_not(name: str) -> None:
     zstd, estargz = made.written[ZSTD_CHUNKED], made.written[ESTARGZ]
     assert zstd.diff_id == digest_of(tar)
     for written in (zstd, estargz):
-        assert bool(written.lazy) != bool(written.reason)
-        assert bool(written.descriptor.annotations) == bool(written.lazy)
+        assert bool(readers_of(written)) != bool(written.reason)
+        assert bool(written.descriptor.annotations) == bool(readers_of(written))
     whole = gunzip(blobs[ESTARGZ])
     assert estargz.diff_id == digest_of(whole)
-    if not estargz.lazy:
+    if not readers_of(estargz):
         assert whole == tar
 
 
@@ -234,7 +243,7 @@ def test_of_a_path_that_comes_twice_estargz_has_the_last() -> None:
     made, blobs = convert(gzip.compress(tar))
     check_estargz(blobs[ESTARGZ], dict(made.written[ESTARGZ].descriptor.annotations), tar)
     assert b"oldold" not in gunzip(blobs[ESTARGZ])
-    assert not made.written[ZSTD_CHUNKED].lazy and unzstd(blobs[ZSTD_CHUNKED]) == tar
+    assert not readers_of(made.written[ZSTD_CHUNKED]) and unzstd(blobs[ZSTD_CHUNKED]) == tar
 
 
 def test_an_old_landmark_and_toc_are_replaced() -> None:
@@ -330,7 +339,10 @@ def test_a_failing_disk_stops_the_work() -> None:
     data = gzip.compress(BIG)
     with ThreadPoolExecutor(2) as pool, pytest.raises(OSError, match="no space"):
         source = TarSource(
-            MemoryBlob(data), Descriptor("any", digest_of(data), len(data)), lambda n: None, max_uncomp_bytes=1 << 30
+            MemoryBlob(data),
+            Descriptor("any", digest_of(data), len(data)),
+            lambda n: None,
+            max_uncomp_bytes=1 << 30,
         )
         make_layer(source, replace(BOTH, formats=(ZSTD_CHUNKED,)), Workers(pool, 2), stage)
     assert all(staged._file.closed for staged in opened)

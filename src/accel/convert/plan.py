@@ -8,7 +8,7 @@ from accel.convert.report import LayerReport
 from accel.errors import NotFoundError
 from accel.formats.soci import choose_layer
 from accel.images import Child, Image
-from accel.oci import Descriptor, is_foreign_layer
+from accel.oci import Descriptor
 
 FOREIGN = "foreign layer: its bytes need not be in any registry, left alone"
 
@@ -96,7 +96,7 @@ def _is_unsupported(layer: Descriptor) -> bool:
 
 def reason_for_no_index(layer: Descriptor, options: ConvertOptions) -> str:
     """Why the descriptor of a layer alone says that it gets no zTOC; "" if its bytes must say."""
-    if is_foreign_layer(layer.media_type) or layer.urls:
+    if layer.is_foreign:
         return FOREIGN
     # Media types lie, so in our own mode the first bytes decide later; the reference tool looks at nothing else.
     return choose_layer(layer, options.soci, sniffed=None if options.digest_identical else "gzip").reason

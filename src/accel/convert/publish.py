@@ -1,7 +1,9 @@
 """Putting a result where it belongs: blobs, then what lists them, and the tag at the very end."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from accel.blobs import Blob
 from accel.convert.plan import Plan
@@ -9,7 +11,7 @@ from accel.convert.pool import run_all
 from accel.convert.result import Result
 from accel.convert.scan import Ztoc
 from accel.images import Image
-from accel.oci import EMPTY_CONFIG, EMPTY_JSON, Descriptor, Manifest, MediaType, is_foreign_layer
+from accel.oci import EMPTY_CONFIG, EMPTY_JSON, Descriptor, Manifest, MediaType
 from accel.progress import Progress
 from accel.stores import ImageStore
 
@@ -29,7 +31,7 @@ class Copier:
         for manifest in manifests:
             for blob in (manifest.config, *manifest.layers):
                 # a foreign layer may be in no registry at all: its URLs go along in the manifest
-                if not (is_foreign_layer(blob.media_type) or blob.urls) or self.source.has_blob(blob):
+                if not blob.is_foreign or self.source.has_blob(blob):
                     wanted.setdefault(blob.digest, blob)
         run_all(
             sorted(wanted.values(), key=lambda blob: -blob.size),
@@ -48,14 +50,21 @@ class Copier:
 
     def transfer(self, blob: Descriptor, chunks: Iterable[bytes], progress: Progress) -> None:
         """One blob of which we have the bytes."""
-        stage = f"push {blob.digest}"
-        progress.begin(stage, blob.size)
-        outcome = "failed"
-        try:
-            self.dest.put_blob(blob, _Reported(chunks, lambda n_bytes: progress.advance(stage, n_bytes)))
-            outcome = "pushed"
-        finally:
-            progress.end(stage, outcome)
+        with pushing(blob, progress) as advance:
+            self.dest.put_blob(blob, _Reported(chunks, advance))
+
+
+@contextmanager
+def pushing(blob: Descriptor, progress: Progress) -> Iterator[Callable[[int], None]]:
+    """A stage of ``progress`` in which ``blob`` is sent; it is told of bytes by what this gives."""
+    stage = f"push {blob.digest}"
+    progress.begin(stage, blob.size)
+    outcome = "failed"
+    try:
+        yield partial(progress.advance, stage)
+        outcome = "pushed"
+    finally:
+        progress.end(stage, outcome)
 
 
 def manifests_of(image: Image) -> Iterator[Manifest]:

@@ -44,19 +44,14 @@ class Conversion:
 
     def run(self, started: float) -> ConvertReport:
         """Do it; ``started`` is when the clock of the report began (:func:`time.monotonic`)."""
+        earlier: dict[str, Ztoc] = {}
         try:
             image = load(self._source_store, self._source.selector)
             plan = make_plan(image, self._options)
-            earlier = (
-                {} if self._options.force else find_earlier(plan, self._dest, self._target.tag, self._options)
-            )
-        except BaseException:
-            for kept in self._kept:
-                kept.close()
-            raise
-        ztocs = dict(earlier)
-        rows = {row.digest: row for row in plan.decided}
-        try:
+            if not self._options.force:
+                earlier = find_earlier(plan, self._dest, self._target.tag, self._options)
+            ztocs = dict(earlier)
+            rows = {row.digest: row for row in plan.decided}
             for row, ztoc in self._index_layers(plan, earlier):
                 rows[row.digest] = row
                 if ztoc is not None:

@@ -18,7 +18,6 @@ from accel.oci import (
     Manifest,
     MediaType,
     Platform,
-    is_foreign_layer,
     parse_manifest,
 )
 from accel.stores import ImageStore
@@ -53,7 +52,7 @@ class Child:
     def foreign_layers(self) -> tuple[Descriptor, ...]:
         """Layers that may live outside every registry (Windows base layers)."""
         layers = self.manifest.layers if self.manifest else ()
-        return tuple(layer for layer in layers if is_foreign_layer(layer.media_type) or layer.urls)
+        return tuple(layer for layer in layers if layer.is_foreign)
 
 
 @dataclass(frozen=True, slots=True)

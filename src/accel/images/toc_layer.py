@@ -148,7 +148,7 @@ def decoded_chunk(comp: bytes, toc: Toc, number: int, footer: Footer, name: str)
     inner = chunks.inner_offset[number] if len(chunks.inner_offset) else 0
     limit_chunk(inner + size, name)
     try:
-        if footer.kind in ("gzip", "legacy"):
+        if footer.is_gzip:
             data = zlib.decompressobj(31).decompress(comp, inner + size)
         else:
             with zstandard.ZstdDecompressor().stream_reader(comp, read_across_frames=True) as reader:

@@ -13,7 +13,7 @@ cannot compute) raises :class:`accel.errors.UnsupportedError`.
 
 from accel.oci.canonical import canonical_json, sorted_map
 from accel.oci.config import ImageConfig
-from accel.oci.descriptor import EMPTY_CONFIG, EMPTY_JSON, Descriptor
+from accel.oci.descriptor import EMPTY_CONFIG, EMPTY_JSON, Descriptor, with_attested
 from accel.oci.digest import check_digest, digest_of, hasher_for, split_digest
 from accel.oci.manifest import Index, Manifest, parse_manifest
 from accel.oci.media_types import (
@@ -56,4 +56,5 @@ __all__ = [
     "parse_manifest",
     "sorted_map",
     "split_digest",
+    "with_attested",
 ]

@@ -9,7 +9,7 @@ from accel.errors import FormatError
 from accel.oci.canonical import sorted_map
 from accel.oci.digest import check_digest, digest_of
 from accel.oci.fields import JsonObject, get_object, get_text, get_text_map, get_texts, need_size, need_text
-from accel.oci.media_types import MediaType
+from accel.oci.media_types import MediaType, is_foreign_layer
 from accel.oci.platform import Platform
 
 _ATTESTATION = ("vnd.docker.reference.type", "attestation-manifest")
@@ -85,6 +85,11 @@ class Descriptor:
         return data
 
     @property
+    def is_foreign(self) -> bool:
+        """Whether the blob may live outside of every registry, at ``urls`` (Windows base layers)."""
+        return bool(self.urls) or is_foreign_layer(self.media_type)
+
+    @property
     def is_attestation(self) -> bool:
         """Whether this entry of an index is a BuildKit attestation (provenance, SBOM), not an image."""
         return self.annotations.get(_ATTESTATION[0]) == _ATTESTATION[1]
@@ -93,6 +98,13 @@ class Descriptor:
     def attested_digest(self) -> str:
         """The digest of the image manifest that this attestation entry is about; "" if it is none."""
         return self.annotations.get(_ATTESTED_DIGEST, "") if self.is_attestation else ""
+
+
+def with_attested(entry: JsonObject, new_digests: Mapping[str, str]) -> JsonObject:
+    """The entry of an index, pointed at the image that took the place of the one it attests; itself if none did."""
+    annotations = entry.get("annotations") or {}
+    new_digest = new_digests.get(annotations.get(_ATTESTED_DIGEST, ""))
+    return {**entry, "annotations": annotations | {_ATTESTED_DIGEST: new_digest}} if new_digest else entry
 
 
 def _decode(text: str, where: str) -> bytes:

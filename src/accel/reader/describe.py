@@ -3,7 +3,7 @@
 from typing import Any
 
 from accel.errors import DigestMismatch, FormatError, LimitError
-from accel.formats.stargz import Annotation
+from accel.formats.stargz import lazy_readers
 from accel.images import Image, load
 from accel.images.open import open_store
 from accel.images.soci_lookup import FoundIndex, find_soci_index
@@ -87,10 +87,9 @@ def _layer_toc(image: Image, layer: Descriptor) -> dict[str, Any] | None:
     except (FormatError, DigestMismatch, LimitError) as error:
         return {"problem": str(error)}
     assert found is not None
-    readers = {Annotation.TOC_DIGEST: "stargz-snapshotter", Annotation.CHECKSUM: "podman"}
     return {
-        "format": "estargz" if found.footer.kind in ("gzip", "legacy") else "zstd-chunked",
-        "lazy": [reader for key, reader in readers.items() if key in layer.annotations],
+        "format": "estargz" if found.footer.is_gzip else "zstd-chunked",
+        "lazy": list(lazy_readers(layer.annotations)),
         "digest": found.toc.digest,
         "comp_size": found.footer.toc_comp_size,
         "entries": len(found.toc.entries),

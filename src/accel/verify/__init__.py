@@ -15,7 +15,7 @@ from accel.images.toc_layer import FoundToc, find_toc, has_toc
 from accel.oci import Descriptor, Platform, Reference
 from accel.progress import NoProgress, Progress
 from accel.registry.options import RegistryOptions
-from accel.verify.image import BAD_IMAGE, check_config, check_index, check_soci_index, foreign
+from accel.verify.image import BAD_IMAGE, check_config, check_index, check_soci_index
 from accel.verify.layer import LayerCheck
 from accel.verify.report import Mismatch, VerifyReport
 from accel_core.layer_index import LayerIndex
@@ -103,7 +103,7 @@ class _Verification:
             return None
 
     def _check_layer(self, layer: Descriptor, diff_id: str | None, index: LayerIndex | None) -> None:
-        if foreign(layer) and not self._image.store.has_blob(layer):
+        if layer.is_foreign and not self._image.store.has_blob(layer):
             self._report.notes.append(f"foreign layer {layer.digest} is not here: not checked")
             return
         self._progress.begin(layer.digest, layer.size)

@@ -5,7 +5,7 @@ from accel.errors import DigestMismatch, FormatError, LimitError, NotFoundError,
 from accel.formats.soci import Annotation
 from accel.images import Child, Image, config_of
 from accel.images.soci_lookup import FoundIndex
-from accel.oci import EMPTY_JSON, Descriptor, ImageConfig, Manifest, is_foreign_layer
+from accel.oci import EMPTY_JSON, ImageConfig, Manifest
 from accel.verify.report import VerifyReport
 
 # What an image can have wrong. Network errors and cancelling are none of its faults, and end the verification.
@@ -98,7 +98,3 @@ def _check_order(indexed: list[str], layers: list[str], digest: str, report: Ver
     if positions != sorted(positions):
         report.mismatch(digest, "zTOCs are not in the order of the layers")
 
-
-def foreign(descriptor: Descriptor) -> bool:
-    """True for a layer that may live outside the registry."""
-    return bool(descriptor.urls) or is_foreign_layer(descriptor.media_type)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from accel.blobs import Blob
 from accel.errors import FormatError, LimitError, TruncatedError
-from accel.formats.stargz import Annotation, Toc, decompress_frame
+from accel.formats.stargz import Annotation, Extent, Toc, decompress_frame
 from accel.oci import Descriptor, digest_of
 from accel.verify.streams import PullFile
 from accel_core.crc64 import crc64
@@ -20,8 +20,8 @@ def check_tar_split(blob: Blob, layer: Descriptor, toc: Toc, tar: Iterator[bytes
     """What is wrong with the tar-split of ``layer``, as far as the first bytes of ``tar`` that do not come from it."""
     position = layer.annotations[Annotation.TAR_SPLIT_POSITION]
     try:
-        comp_offset, comp_size, uncomp_size = map(int, position.split(":"))
-        comp = blob.read_at(comp_offset, comp_size)
+        extent = Extent.parse(position)
+        comp = blob.read_at(extent.comp_offset, extent.comp_size)
     except (ValueError, TruncatedError):
         yield f"annotation says the tar-split is at {position[:100]!r}, where it cannot be"
         return
@@ -30,8 +30,8 @@ def check_tar_split(blob: Blob, layer: Descriptor, toc: Toc, tar: Iterator[bytes
         yield f"digest of the tar-split is {got}, the TOC says {toc.tar_split_digest or 'nothing'}"
     try:
         lines = decompress_frame(comp, "tar-split", max_bytes=MAX_TAR_SPLIT_BYTES)
-        if len(lines) != uncomp_size:
-            yield f"tar-split has {len(lines)} bytes, its annotation says {uncomp_size}"
+        if len(lines) != extent.uncomp_size:
+            yield f"tar-split has {len(lines)} bytes, its annotation says {extent.uncomp_size}"
         yield from _compare(lines, PullFile(tar))
     except (FormatError, LimitError) as error:
         yield f"tar-split: {error}"

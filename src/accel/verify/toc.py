@@ -23,7 +23,7 @@ class TocChecks:
         self._toc = found.toc
         self._layer = layer
         self._report = report
-        self._whole_seconds = found.footer.kind in ("gzip", "legacy")
+        self._whole_seconds = found.footer.is_gzip
         self._rows: dict[bytes, Entry] = {clean_name(entry.name): entry for entry in self._toc.entries}
         self._digests = self._file_digests()
         self._seen: set[bytes] = set()
@@ -104,15 +104,13 @@ class TocChecks:
             self._mismatch(f"{member.name!r}: mtime is {(entry.mtime_s, entry.mtime_ns)}, in the tar {theirs}")
 
     def _check_annotations(self, n_uncomp: int | None) -> None:
-        said, footer = self._layer.annotations, self._found.footer
+        said, actual = self._layer.annotations, self._found.footer.toc_position
         if Annotation.TOC_DIGEST in said and Annotation.CHECKSUM in said:
             self._mismatch("annotations for stargz-snapshotter and for podman on one layer: podman refuses the image")
         size = said.get(Annotation.UNCOMP_SIZE)
         if size is not None and n_uncomp is not None and size != str(n_uncomp):
             self._mismatch(f"annotation says {size} uncompressed bytes, there are {n_uncomp}")
         for key in (Annotation.POSITION, Annotation.STARGZ_POSITION):
-            numbers = (footer.toc_offset, footer.toc_comp_size, footer.toc_uncomp_size, 1)
-            actual = ":".join(map(str, numbers))
             if said.get(key, actual) != actual:
                 self._mismatch(f"annotation says the TOC is at {said[key][:100]}, the footer {actual}")
         if Annotation.CHECKSUM in said and Annotation.TAR_SPLIT_POSITION not in said:

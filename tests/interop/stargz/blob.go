@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +16,17 @@ type Blob struct {
 	*io.SectionReader
 	file *os.File
 	zstd bool
+}
+
+// openArgument opens the blob that is the first of n arguments, and gives all of them.
+func openArgument(options *flag.FlagSet, args []string, n int) (*Blob, []string, error) {
+	zstd := options.Bool("zstd", false, "zstd:chunked, not eStargz")
+	paths, err := parse(options, args, n)
+	if err != nil {
+		return nil, nil, err
+	}
+	blob, err := openBlob(paths[0], *zstd)
+	return blob, paths, err
 }
 
 func openBlob(path string, zstd bool) (*Blob, error) {

@@ -143,12 +143,7 @@ func lines(path string) ([]string, error) {
 
 func runUnpack(args []string) error {
 	options := flag.NewFlagSet("unpack", flag.ContinueOnError)
-	zstd := options.Bool("zstd", false, "zstd:chunked, not eStargz")
-	paths, err := parse(options, args, 2)
-	if err != nil {
-		return err
-	}
-	blob, err := openBlob(paths[0], *zstd)
+	blob, paths, err := openArgument(options, args, 2)
 	if err != nil {
 		return err
 	}

@@ -41,12 +41,7 @@ func (r *Report) complain(format string, values ...any) {
 func runCheck(args []string) error {
 	options := flag.NewFlagSet("check", flag.ContinueOnError)
 	tocDigest := options.String("toc-digest", "", "the annotation containerd.io/snapshot/stargz/toc.digest")
-	zstd := options.Bool("zstd", false, "zstd:chunked, not eStargz")
-	paths, err := parse(options, args, 1)
-	if err != nil {
-		return err
-	}
-	blob, err := openBlob(paths[0], *zstd)
+	blob, paths, err := openArgument(options, args, 1)
 	if err != nil {
 		return err
 	}

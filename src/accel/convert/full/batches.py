@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from accel.formats.stargz import CHUNK_BYTES
 from accel_core.entries import EntryTable
 from accel_core.gzip_tokens import MATCH_BYTES
 from accel_core.tar_batches import TarBatches
 
 BATCH_BYTES = 4 << 20
-CHUNK_BYTES = 4 << 20  # of a file, compressed on its own: what the reference writers use
 _PIECE_BYTES = 1 << 20
 _HALF, _WHOLE = 1 << 31, 1 << 32
 

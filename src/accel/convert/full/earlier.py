@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping
 from accel.convert.full.image import NewLayer
 from accel.convert.full.job import Outcome
 from accel.convert.full.names import OPTIONS, PLAIN, SOURCE_DIGEST, TOC_ANNOTATIONS
-from accel.convert.full.writers import PODMAN, STARGZ
 from accel.convert.report import OutputReport
 from accel.errors import DigestMismatch, FormatError, LimitError, NotFoundError, UnsupportedError
-from accel.formats.stargz import Annotation
+from accel.formats.stargz import lazy_readers
 from accel.images import Child, config_of, load
 from accel.oci import Descriptor
 from accel.stores import ImageStore
@@ -69,12 +68,7 @@ def _take(
 def _outcome(store: ImageStore, layer: Descriptor, diff_id: str, format: str) -> Outcome:
     kept = {key: value for key, value in layer.annotations.items() if key in TOC_ANNOTATIONS}
     descriptor = Descriptor(layer.media_type, layer.digest, layer.size, annotations=kept)
-    lazy = []
-    if Annotation.TOC_DIGEST in kept:
-        lazy.append(STARGZ)
-    if Annotation.CHECKSUM in kept:
-        lazy.append(PODMAN)
     report = OutputReport(
-        format, "already converted", layer.digest, layer.size, tuple(lazy), kept.get(PLAIN, "")
+        format, "already converted", layer.digest, layer.size, lazy_readers(kept), kept.get(PLAIN, "")
     )
     return Outcome(NewLayer(descriptor, diff_id), report, store)

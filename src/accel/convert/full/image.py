@@ -28,10 +28,9 @@ from accel.oci import (
     Platform,
     canonical_json,
     sorted_map,
+    with_attested,
 )
 from accel.oci.fields import JsonObject
-
-_ATTESTED_DIGEST = "vnd.docker.reference.digest"
 
 _AS_OCI = {
     MediaType.DOCKER_LAYER: MediaType.OCI_LAYER,
@@ -153,13 +152,15 @@ def new_index(
     by_source: dict[str, list[NewImage]] = {}
     for image in images:
         by_source.setdefault(image.source.descriptor.digest, []).append(image)
+    first_made = {digest: made[0].manifest.digest for digest, made in by_source.items()}
     entries: list[JsonObject] = []
     for entry in data["manifests"]:
         made = by_source.get(entry["digest"])
         if made:
             entries += [_entry(entry, image, alone=len(made) == 1) for image in made]
         elif entry["digest"] not in dropped and not _is_outdated(entry, by_source):
-            entries.append(_attestation(entry, by_source))
+            # Tools look for attestations by the digest of a manifest of this index: the first one made.
+            entries.append(with_attested(entry, first_made))
     index: JsonObject = {"schemaVersion": 2, "mediaType": MediaType.OCI_INDEX}
     index |= {key: value for key, value in data.items() if key not in index}
     index["manifests"] = entries
@@ -184,12 +185,3 @@ def _is_outdated(entry: JsonObject, by_source: Mapping[str, object]) -> bool:
     if entry.get("artifactType") == SociType.INDEX_V2:
         return annotations.get(SociAnnotation.IMAGE_MANIFEST_DIGEST) in by_source
     return False
-
-
-def _attestation(entry: JsonObject, by_source: Mapping[str, Sequence[NewImage]]) -> JsonObject:
-    """Points attestations at the first image made: tools look for them by the digest of a manifest of this index."""
-    annotations = entry.get("annotations") or {}
-    made = by_source.get(annotations.get(_ATTESTED_DIGEST, ""))
-    if not made:
-        return entry
-    return {**entry, "annotations": annotations | {_ATTESTED_DIGEST: made[0].manifest.digest}}

@@ -17,7 +17,7 @@ from accel.convert.report import LayerReport, OutputReport
 from accel.convert.scan import BAD_LAYER, Ztoc, cause, encode_index, span_bytes_of
 from accel.errors import FormatError, UnsupportedError
 from accel.formats.soci import choose_layer
-from accel.formats.stargz import ESTARGZ_LAYER, ZSTD_LAYER
+from accel.formats.stargz import ESTARGZ_LAYER, ZSTD_LAYER, lazy_readers
 from accel.oci import Descriptor
 from accel.progress import Progress
 from accel.stores import ImageStore, StagedBlob
@@ -158,14 +158,15 @@ class LayerConverter:
         if format in made.refused:
             media_type = ESTARGZ_LAYER if format == ESTARGZ else ZSTD_LAYER
             plain = Descriptor(media_type, source.digest, source.size)
-            written, staged = Written(plain, "", (), made.refused[format]), None
+            written, staged = Written(plain, "", made.refused[format]), None
         else:
             written, staged = made.written[format], made.staged[format]
         if written.reason:
             ours[PLAIN] = written.reason
         layer = replace(written.descriptor, annotations={**written.descriptor.annotations, **ours})
-        state = "converted" if written.lazy else "plain"
-        report = OutputReport(format, state, layer.digest, layer.size, written.lazy, written.reason)  # type: ignore[arg-type]
+        lazy = lazy_readers(layer.annotations)
+        state = "converted" if lazy else "plain"
+        report = OutputReport(format, state, layer.digest, layer.size, lazy, written.reason)  # type: ignore[arg-type]
         return Outcome(NewLayer(layer, written.diff_id or None), report, self.store, staged)
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from accel.convert.full.image import NewImage
 from accel.convert.full.job import Outcome
 from accel.convert.pool import run_all
-from accel.convert.publish import Copier, manifests_of
+from accel.convert.publish import Copier, manifests_of, pushing
 from accel.images import Child, Image
-from accel.oci import Descriptor, Index, MediaType, is_foreign_layer
+from accel.oci import Descriptor, Index, MediaType
 from accel.progress import Progress
 
 
@@ -69,24 +69,18 @@ class FullPublisher:
             self._put_staged(layer, outcome, progress)
             return
         store = outcome.store if outcome is not None else self.copier.source
-        if (is_foreign_layer(layer.media_type) or layer.urls) and not store.has_blob(layer):
+        if layer.is_foreign and not store.has_blob(layer):
             return
         self.copier.copy_from(store, layer, progress)
 
     def _put_staged(self, layer: Descriptor, outcome: Outcome, progress: Progress) -> None:
         assert outcome.staged is not None
-        stage = f"push {layer.digest}"
-        progress.begin(stage, layer.size)
-        state = "failed"
-        try:
+        with pushing(layer, progress) as advance:
             if self.copier.dest.has_blob(layer):
                 outcome.staged.discard()
             else:
                 outcome.staged.publish(layer)
-            progress.advance(stage, layer.size)
-            state = "pushed"
-        finally:
-            progress.end(stage, state)
+            advance(layer.size)
 
     def _copy_kept(self, kept: Sequence[Child]) -> None:
         wanted = {child.descriptor.digest for child in kept}

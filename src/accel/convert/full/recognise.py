@@ -5,11 +5,10 @@ import logging
 from accel.blobs import check_bytes
 from accel.convert.full.image import NewLayer
 from accel.convert.full.names import OPTIONS, PLAIN, SOURCE_DIGEST
-from accel.convert.full.writers import PODMAN, STARGZ
 from accel.convert.options import ESTARGZ, ConvertOptions
 from accel.convert.report import OutputReport
 from accel.errors import DigestMismatch, FormatError, LimitError, TruncatedError
-from accel.formats.stargz import ESTARGZ_LAYER, ZSTD_LAYER, Annotation
+from accel.formats.stargz import ESTARGZ_LAYER, ZSTD_LAYER, Annotation, Extent, lazy_readers
 from accel.images.toc_layer import FoundToc, find_toc, has_toc
 from accel.oci import Descriptor
 from accel.stores import ImageStore
@@ -47,8 +46,7 @@ def recognise(
     kept = {key: value for key, value in layer.annotations.items() if key in (*keys, *_OURS)}
     media_type = ESTARGZ_LAYER if format == ESTARGZ else ZSTD_LAYER
     descriptor = Descriptor(media_type, layer.digest, layer.size, annotations=kept)
-    lazy = (PODMAN,) if keys is _FOR_PODMAN else (STARGZ,)
-    report = OutputReport(format, "already converted", layer.digest, layer.size, lazy)
+    report = OutputReport(format, "already converted", layer.digest, layer.size, lazy_readers(kept))
     return NewLayer(descriptor, None), report
 
 
@@ -71,15 +69,14 @@ def _fits(store: ImageStore, layer: Descriptor, found: FoundToc, keys: tuple[str
     footer = found.footer
     if keys is not _FOR_PODMAN:
         return True
-    numbers = (footer.toc_offset, footer.toc_comp_size, footer.toc_uncomp_size, 1)
-    if layer.annotations.get(Annotation.POSITION) != ":".join(map(str, numbers)):
+    if layer.annotations.get(Annotation.POSITION) != footer.toc_position:
         return False
     try:
-        offset, size, _ = map(int, layer.annotations.get(Annotation.TAR_SPLIT_POSITION, "").split(":"))
-        split = store.blob(layer).read_at(offset, size)
+        extent = Extent.parse(layer.annotations.get(Annotation.TAR_SPLIT_POSITION, ""))
+        split = store.blob(layer).read_at(extent.comp_offset, extent.comp_size)
     except (ValueError, TruncatedError):
         return False
     if not found.toc.tar_split_digest:
         return False
-    check_bytes(split, Descriptor("", found.toc.tar_split_digest, size))
+    check_bytes(split, Descriptor("", found.toc.tar_split_digest, extent.comp_size))
     return True

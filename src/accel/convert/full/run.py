@@ -21,7 +21,7 @@ from accel.convert.result import flat_index
 from accel.convert.targets import ACCELERATED, CONTAINERD_ACCELERATED
 from accel.formats.stargz import Annotation
 from accel.images import Child, Image, config_of, load
-from accel.oci import Descriptor, Reference, is_foreign_layer, is_layer
+from accel.oci import Descriptor, Reference, is_layer
 from accel.progress import Progress
 from accel.stores import ImageStore
 
@@ -164,7 +164,7 @@ class FullConversion:
 
 def _reason_to_keep(layer: Descriptor, options: ConvertOptions) -> str:
     """Why a layer stays as it is whatever its bytes are."""
-    if is_foreign_layer(layer.media_type) or layer.urls:
+    if layer.is_foreign:
         return FOREIGN
     if not is_layer(layer.media_type):
         return f"not a file system layer ({layer.media_type})"

@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from accel.blobs import Blob, in_background, verified
+from accel.convert.scan import CHUNK_BYTES
 from accel.errors import FormatError, LimitError
 from accel.images.compression import Compression, decompressed, peek, sniff
 from accel.oci import Descriptor
 from accel_core.gzip_tokens import TokenStream
 from accel_core.layer_index import LayerIndex
 from accel_core.layer_scan import LayerScanner
-
-READ_BYTES = 256 << 10  # small enough that a slow connection reports, and can be stopped, every few seconds
 
 
 class Push(Protocol):
@@ -35,7 +34,7 @@ class TarSource:
         self._on_bytes = on_bytes
         self._max_uncomp = max_uncomp_bytes
         self._n_reads = 0
-        head, self._first = peek(blob.stream(READ_BYTES))
+        head, self._first = peek(blob.stream(CHUNK_BYTES))
         self.compression: Compression = sniff(head)
 
     def read(self, push: Push, *, index_span_bytes: int | None = None) -> LayerIndex | None:
@@ -44,7 +43,7 @@ class TarSource:
         What ``push`` raises stops the reading. Raises DigestMismatch for other bytes than the descriptor's,
         FormatError, LimitError, UnsupportedError for a compression that nobody can read.
         """
-        stored = self._first if self._n_reads == 0 else self._blob.stream(READ_BYTES)
+        stored = self._first if self._n_reads == 0 else self._blob.stream(CHUNK_BYTES)
         self._n_reads += 1
         chunks = in_background(stored if self._blob.is_verified else verified(stored, self._layer))
         try:

@@ -40,18 +40,15 @@ from accel.stores import StagedBlob
 from accel_core.entries import EntryTable
 from accel_core.sha256 import sha256, update_all
 
-STARGZ = "stargz-snapshotter"
-PODMAN = "podman"
 _BLOCK_BYTES = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A finished blob: its descriptor, the digest of the tar in it, and which readers load it lazily."""
+    """A finished blob: its descriptor, and the digest of the tar in it."""
 
     descriptor: Descriptor
     diff_id: str
-    lazy: tuple[str, ...] = ()
     reason: str = ""  # why it is not loaded lazily by one of the readers it is made for
 
 
@@ -129,7 +126,7 @@ class PlainGzipWriter:
         if not self._file.size:
             self._file.write(self._encoder.encode_whole(b"").data)
         descriptor = self._file.descriptor(ESTARGZ_LAYER, {})
-        return Written(descriptor, f"sha256:{self._tar.hexdigest()}", (), reason)
+        return Written(descriptor, f"sha256:{self._tar.hexdigest()}", reason)
 
 
 class EstargzWriter:
@@ -183,7 +180,7 @@ class EstargzWriter:
         self._append(member, self._encoder.encode_whole(member).data)
         self._file.write(estargz_end(toc_offset))
         descriptor = self._file.descriptor(ESTARGZ_LAYER, estargz_annotations(toc, self._tar_size))
-        return Written(descriptor, f"sha256:{self._tar.hexdigest()}", (STARGZ,))
+        return Written(descriptor, f"sha256:{self._tar.hexdigest()}")
 
     def _append(self, tar: bytes | memoryview, comp: bytes) -> None:
         self._tar.update(tar)
@@ -244,10 +241,10 @@ class ZstdWriter:
         end = zstd_end(self._file.size, toc, split)
         self._file.write(end.data)
         if self._for_stargz:
-            reader, annotations = STARGZ, end.stargz_annotations(self._tar_size)
+            annotations = end.stargz_annotations(self._tar_size)
         else:
-            reader, annotations = PODMAN, end.containers_annotations()
-        return Written(self._file.descriptor(ZSTD_LAYER, annotations), self.diff_id, (reader,))
+            annotations = end.containers_annotations()
+        return Written(self._file.descriptor(ZSTD_LAYER, annotations), self.diff_id)
 
     def _plain(self, reason: str) -> Written:
-        return Written(self._file.descriptor(ZSTD_LAYER, {}), self.diff_id, (), reason)
+        return Written(self._file.descriptor(ZSTD_LAYER, {}), self.diff_id, reason)

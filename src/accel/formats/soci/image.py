@@ -19,10 +19,9 @@ from accel.oci import (
     canonical_json,
     parse_manifest,
     sorted_map,
+    with_attested,
 )
 from accel.oci.fields import JsonObject
-
-_ATTESTED_DIGEST = "vnd.docker.reference.digest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +189,7 @@ class _Compatible(_Rewrite):
 
         The attestation itself stays as it was signed or recorded, about the source manifest.
         """
-        for entry in self.entries:
-            annotations = entry.get("annotations") or {}
-            new_digest = self.new_digests.get(annotations.get(_ATTESTED_DIGEST, ""))
-            if new_digest:
-                entry["annotations"] = annotations | {_ATTESTED_DIGEST: new_digest}
+        self.entries = [with_attested(entry, self.new_digests) for entry in self.entries]
 
     def add_soci(self, indexed: IndexedManifest, descriptor: Descriptor) -> None:
         image_digest = self.new_digests[indexed.manifest_digest]

@@ -40,7 +40,14 @@ from accel.formats.stargz.descriptors import (
 )
 from accel.formats.stargz.footer import MAX_FOOTER_BYTES, Extent, Footer, parse_footer
 from accel.formats.stargz.landmarks import LANDMARK_DATA_OFFSET, landmark_member, toc_member
-from accel.formats.stargz.names import CHUNK_BYTES, LANDMARKS, MAX_TOC_BYTES, TOC_NAME, Annotation
+from accel.formats.stargz.names import (
+    CHUNK_BYTES,
+    LANDMARKS,
+    MAX_TOC_BYTES,
+    TOC_NAME,
+    Annotation,
+    lazy_readers,
+)
 from accel.formats.stargz.order import Order, layer_order
 from accel.formats.stargz.read import Toc, decompress_frame, external_toc_json, parse_toc, toc_json
 from accel.formats.stargz.refuse import Refusal, estargz_refusal, toc_size_refusal, zstd_refusal
@@ -77,6 +84,7 @@ __all__ = [
     "external_toc_json",
     "landmark_member",
     "layer_order",
+    "lazy_readers",
     "parse_footer",
     "parse_toc",
     "toc_json",

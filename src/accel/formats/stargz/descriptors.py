@@ -49,8 +49,8 @@ class ZstdEnd:
         """For podman, buildah, skopeo and CRI-O."""
         return {
             Annotation.CHECKSUM: self.comp_toc_digest,
-            Annotation.POSITION: f"{_position(self.toc)}:{TOC_TYPE}",
-            Annotation.TAR_SPLIT_POSITION: _position(self.tar_split),
+            Annotation.POSITION: f"{self.toc.position}:{TOC_TYPE}",
+            Annotation.TAR_SPLIT_POSITION: self.tar_split.position,
         }
 
     def stargz_annotations(self, uncomp_size: int) -> dict[str, str]:
@@ -59,7 +59,7 @@ class ZstdEnd:
             Annotation.TOC_DIGEST: self.toc_digest,
             Annotation.UNCOMP_SIZE: str(uncomp_size),
             Annotation.STARGZ_CHECKSUM: self.comp_toc_digest,
-            Annotation.STARGZ_POSITION: f"{_position(self.toc)}:{TOC_TYPE}",
+            Annotation.STARGZ_POSITION: f"{self.toc.position}:{TOC_TYPE}",
         }
 
 
@@ -76,7 +76,3 @@ def zstd_end(data_end: int, toc: bytes, tar_split: TarSplit, *, level: int = TOC
         digest_of(comp_toc),
         split_extent,
     )
-
-
-def _position(extent: Extent) -> str:
-    return f"{extent.comp_offset}:{extent.comp_size}:{extent.uncomp_size}"

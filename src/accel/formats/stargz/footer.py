@@ -54,9 +54,20 @@ class Extent:
     comp_size: int
     uncomp_size: int
 
+    @classmethod
+    def parse(cls, text: str) -> "Extent":
+        """From an annotation. Raises ValueError."""
+        comp_offset, comp_size, uncomp_size = map(int, text.split(":"))
+        return cls(comp_offset, comp_size, uncomp_size)
+
     @property
     def comp_end(self) -> int:
         return self.comp_offset + self.comp_size
+
+    @property
+    def position(self) -> str:
+        """As annotations have it."""
+        return f"{self.comp_offset}:{self.comp_size}:{self.uncomp_size}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +85,21 @@ class Footer:
     footer_offset: int = 0
 
     @property
+    def is_gzip(self) -> bool:
+        """Whether the blob is an eStargz with its TOC in it."""
+        return self.kind in ("gzip", "legacy")
+
+    @property
+    def toc_position(self) -> str:
+        """As annotations have it."""
+        return f"{self.toc_offset}:{self.toc_comp_size}:{self.toc_uncomp_size}:{TOC_TYPE}"
+
+    @property
     def data_end(self) -> int:
         """Where the files' data ends at the latest."""
         if self.toc_offset < 0:
             return self.footer_offset
-        if self.kind in ("gzip", "legacy"):
+        if self.is_gzip:
             return self.toc_offset
         first = min(self.toc_offset, self.tar_split.comp_offset if self.tar_split else self.toc_offset)
         return first - FRAME_HEAD_BYTES

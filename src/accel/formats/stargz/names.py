@@ -4,6 +4,8 @@ Sources: stargz-snapshotter ``estargz/types.go``, ``estargz/zstdchunked``; conta
 ``pkg/chunked/internal/minimal/compression.go``.
 """
 
+from collections.abc import Container
+
 TOC_NAME = b"stargz.index.json"  # the tar member that holds the table of contents of an eStargz layer
 NO_PREFETCH_LANDMARK = b".no.prefetch.landmark"
 PREFETCH_LANDMARK = b".prefetch.landmark"
@@ -34,3 +36,11 @@ class Annotation:
 
     # On an index's entry: prefer this manifest over one without (containers/image).
     PREFER_ZSTD = "io.github.containers.compression.zstd"
+
+
+_READERS = {Annotation.TOC_DIGEST: "stargz-snapshotter", Annotation.CHECKSUM: "podman"}
+
+
+def lazy_readers(annotations: Container[str]) -> tuple[str, ...]:
+    """Who loads a layer with these annotations lazily."""
+    return tuple(reader for key, reader in _READERS.items() if key in annotations)
