@@ -25,7 +25,7 @@ from accel_core.ztoc_decode import decode
 
 SPACING = 4 << 20
 TAR_RECORD = 20 * 512           # zeros after the last entry that a zTOC may not count
-MOST_APART = 4                  # times SPACING: the least plausible number of checkpoints
+MOST_APART = 4                  # times the spacing: the least plausible number of checkpoints
 BASELINE = "accel index --format gzidx --threads 1"
 
 INDEXED_GZIP = f"""
@@ -111,9 +111,9 @@ def ztoc(path: Path, comp_size: int, n_out: int) -> str:
     raw = path.read_bytes()
     index, _, _ = decode(raw)
     assert index.comp_size == comp_size and 0 <= n_out - index.uncomp_size < TAR_RECORD, index.uncomp_size
-    return f"{told(index.n_spans, raw, n_out)}, {len(index.entries)} entries"
+    return f"{told(index.n_spans, raw, n_out, index.span_bytes)}, {len(index.entries)} entries"
 
 
-def told(n: int, raw: bytes, n_out: int) -> str:
-    assert n >= n_out // (MOST_APART * SPACING), f"{n} checkpoints in {n_out} bytes"
+def told(n: int, raw: bytes, n_out: int, spacing: int = SPACING) -> str:
+    assert n >= n_out // (MOST_APART * spacing), f"{n} checkpoints in {n_out} bytes"
     return f"{n} checkpoints, {len(raw) / 1e6:.2f} MB"

@@ -99,7 +99,10 @@ cdef class GzipLayer(GzipStream):
         if self.sink is not None:
             with gil:
                 try:
-                    self.sink(<const uint8_t[:n]>data if n else b"")
+                    if self.matches != NULL:
+                        self.hand_on(self.sink, data, n)
+                    else:
+                        self.sink(<const uint8_t[:n]>data if n else b"")
                 except BaseException as failure:
                     self.sink_error = failure
                     return FAULT

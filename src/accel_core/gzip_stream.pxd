@@ -1,6 +1,6 @@
 """A gzip stream (RFC 1952) inflated piece by piece through a flat, recycled window; subclasses take the output."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from accel_core.inflate cimport BlockMark, Inflater, inflate_fn
 from accel_core.status cimport Status
@@ -33,6 +33,7 @@ cdef class GzipStream:
     cdef Inflater *inf
     cdef inflate_fn run             # the decoder
     cdef BlockMark *marks
+    cdef uint64_t *matches          # of the output since the last drain, if they are kept
     cdef uint8_t *window            # 32 KiB of history, CHUNK of output, slack
     cdef uint8_t *chunk             # window + 32 KiB: where output begins
     cdef uint8_t *out               # where it ends so far
@@ -64,6 +65,8 @@ cdef class GzipStream:
     cdef const char *what
     cdef int64_t error_comp, error_uncomp
 
+    cdef int keep_matches(self) except -1
+    cdef int hand_on(self, taker, const uint8_t *data, Py_ssize_t n) except -1
     cdef void begin_chunk(self) noexcept nogil
     cdef Status drain(self, const uint8_t *data, Py_ssize_t n) noexcept nogil
     cdef Status flush(self) noexcept nogil

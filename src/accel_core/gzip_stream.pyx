@@ -3,8 +3,12 @@
 The window is 32 KiB of history, 256 KiB of output and a little slack, so it stays in the L2 cache. When the output
 part is full, ``drain`` hands it on, and its last 32 KiB become the history of the next round. Input may come in pieces
 of any size: what a piece leaves undecoded (less than 320 bytes) is carried into a small stitch buffer.
+
+A stream may keep its matches (see ``gzip_tokens``) beside its output.
 """
 
+from cpython.buffer cimport PyBUF_READ
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memmove, memset
 
@@ -14,7 +18,7 @@ from accel_core.inflate cimport (
 )
 from accel_core.status cimport CORRUPT, END, NEED_INPUT, NEED_ROOM, NO_MEMORY, OK, TRUNCATED, Status
 
-from accel_core import cpu, inflate_plain
+from accel_core import cpu, inflate_plain, tokens_plain
 from accel_core.errors import FormatError, TruncatedError
 
 cdef enum:      # FLG (RFC 1952 §2.3.1)
@@ -24,13 +28,13 @@ cdef enum:      # FLG (RFC 1952 §2.3.1)
     FCOMMENT = 16
     RESERVED = 224
 
-cdef inflate_fn _run
+cdef inflate_fn _run, _run_tokens
 cdef str _name
 
 
 def implementations():
     """Names of the decoders that this machine can run, fastest first."""
-    return (["bmi2"] if "bmi2" in cpu.features() and _bmi2_address() else []) + ["plain"]
+    return (["bmi2"] if "bmi2" in cpu.features() and _bmi2_addresses() else []) + ["plain"]
 
 
 def implementation():
@@ -38,20 +42,22 @@ def implementation():
     return _name
 
 
-def _bmi2_address():
+def _bmi2_addresses():
     try:
-        from accel_core import inflate_bmi2
+        from accel_core import inflate_bmi2, tokens_bmi2
     except ImportError:     # not built for this machine
-        return 0
-    return inflate_bmi2.ADDRESS
+        return ()
+    return inflate_bmi2.ADDRESS, tokens_bmi2.ADDRESS
 
 
 def use_implementation(name):
     """Let streams begun from now on decode with ``name`` (one of :func:`implementations`); for tests and benchmarks."""
-    global _run, _name
+    global _run, _run_tokens, _name
     if name not in implementations():
         raise ValueError(f"no decoder named {name!r} here; there are {implementations()}")
-    _run = <inflate_fn><void *><size_t>(_bmi2_address() if name == "bmi2" else inflate_plain.ADDRESS)
+    run, run_tokens = _bmi2_addresses() if name == "bmi2" else (inflate_plain.ADDRESS, tokens_plain.ADDRESS)
+    _run = <inflate_fn><void *><size_t>run
+    _run_tokens = <inflate_fn><void *><size_t>run_tokens
     _name = name
 
 
@@ -79,8 +85,32 @@ cdef class GzipStream:
     def __dealloc__(self):
         free(self.inf)
         free(self.marks)
+        free(self.matches)
         free(self.window)
         free(self.stitch)
+
+    # --- matches -------------------------------------------------------------------------------------------------
+
+    cdef int keep_matches(self) except -1:
+        """Keep those of each chunk until it is drained. To be called before any input."""
+        # Each takes three bytes of output at least, and the last begins at most two literals after the decoder looked
+        # for the chunk's end.
+        self.matches = <uint64_t *>malloc(((CHUNK + 1) // 3 + 1) * sizeof(uint64_t))
+        if self.matches == NULL:
+            raise MemoryError()
+        self.inf.matches = self.matches
+        self.run = _run_tokens
+        return 0
+
+    cdef int hand_on(self, taker, const uint8_t *data, Py_ssize_t n) except -1:
+        """Give ``taker`` the bytes that are being drained and their matches, for the time of the call."""
+        cdef Py_ssize_t n_matches = self.inf.matches - self.matches
+        piece = PyMemoryView_FromMemory(<char *>data, n, PyBUF_READ)
+        matches = PyMemoryView_FromMemory(<char *>self.matches, n_matches * sizeof(uint64_t), PyBUF_READ)
+        taker(piece, matches)
+        piece.release()         # whoever kept it gets an error, not other bytes
+        matches.release()
+        return 0
 
     # --- hooks of subclasses -------------------------------------------------------------------------------------
 
@@ -374,6 +404,7 @@ cdef class GzipStream:
             self.cover_crc()
         status = self.drain(self.chunk, n)
         self.inf.n_marks = 0
+        self.inf.matches = self.matches
         self.chunk_pos += n
         self.chunk_comp_pos = self.comp_pos
         memmove(self.window, self.window + n, WINDOW)

@@ -11,64 +11,31 @@ are those of the whole stream, so the matches of several pieces are just put one
 are not told apart: no match reaches back over the start of its member.
 """
 
-from cpython.buffer cimport PyBUF_READ
-from cpython.memoryview cimport PyMemoryView_FromMemory
-from libc.stdint cimport uint8_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdint cimport uint8_t
 
-from accel_core.gzip_stream cimport CHUNK, GzipStream
-from accel_core.inflate cimport inflate_fn
+from accel_core.gzip_stream cimport GzipStream
 from accel_core.status cimport FAULT, OK, Status
 
-from accel_core import gzip_stream, tokens_plain
-
 MATCH_BYTES = 8
-
-cdef inflate_fn _decoder():
-    """The twin of the decoder that streams use now."""
-    if gzip_stream.implementation() == "bmi2":
-        from accel_core import tokens_bmi2
-        return <inflate_fn><void *><size_t>tokens_bmi2.ADDRESS
-    return <inflate_fn><void *><size_t>tokens_plain.ADDRESS
 
 
 cdef class _Tokens(GzipStream):
     """Hands on the output with its matches."""
-    cdef uint64_t *matches
     cdef object on_piece, failure
 
     def __cinit__(self):
-        # Each takes three bytes of output at least, and the last begins at most two literals after the decoder looked
-        # for the chunk's end.
-        self.matches = <uint64_t *>malloc(((CHUNK + 1) // 3 + 1) * sizeof(uint64_t))
-        if self.matches == NULL:
-            raise MemoryError()
-        self.inf.matches = self.matches
-        self.run = _decoder()
-
-    def __dealloc__(self):
-        free(self.matches)
+        self.keep_matches()
 
     cdef Status drain(self, const uint8_t *data, Py_ssize_t n) noexcept nogil:
-        cdef Py_ssize_t n_matches = self.inf.matches - self.matches
-        self.inf.matches = self.matches
         if n == 0:
             return OK
         with gil:
             try:
-                self.hand_on(data, n, n_matches)
+                self.hand_on(self.on_piece, data, n)
             except BaseException as failure:
                 self.failure = failure
                 return FAULT
         return OK
-
-    cdef int hand_on(self, const uint8_t *data, Py_ssize_t n, Py_ssize_t n_matches) except -1:
-        piece = PyMemoryView_FromMemory(<char *>data, n, PyBUF_READ)
-        matches = PyMemoryView_FromMemory(<char *>self.matches, n_matches * sizeof(uint64_t), PyBUF_READ)
-        self.on_piece(piece, matches)
-        piece.release()         # whoever kept it gets an error, not other bytes
-        matches.release()
-        return 0
 
     cdef object error(self, Status status):
         return self.failure if status == FAULT and self.failure is not None else GzipStream.error(self, status)

@@ -22,7 +22,8 @@ class LayerScanner:
         sparse_windows: bool = False,
         diff_id: bool = False,
         max_uncomp_bytes: int | None = None,
-        sink: Callable[[memoryview], object] | None = None,
+        sink: Callable[..., object] | None = None,
+        matches: bool = False,
     ) -> None: ...
     def feed(self, data: Buffer) -> None: ...
     def finish(self) -> LayerIndex: ...

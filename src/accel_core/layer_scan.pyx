@@ -39,6 +39,7 @@ cdef class LayerScanner:
     ``diff_id``           also compute the SHA-256 of the uncompressed bytes
     ``max_uncomp_bytes``  LimitError when the layer inflates to more
     ``sink``              called with each piece of uncompressed bytes (a view that is only valid during the call)
+    ``matches``           of a gzip layer the sink also gets those that begin in the piece (see ``gzip_tokens``)
 
     Memory: the entries, 32 KiB a checkpoint, and about 1 MiB. Raises FormatError or TruncatedError with the offset,
     UnsupportedError for compressions that cannot be indexed, LimitError. After an error the scanner is of no use.
@@ -51,11 +52,13 @@ cdef class LayerScanner:
     cdef Py_ssize_t n_cuts
     cdef Py_ssize_t n_sparse        # checkpoints whose windows are sparse already
     cdef WindowUse window_use
-    cdef bint zran, finished
+    cdef bint zran, finished, matches
     cdef object sink, layer_hash, diff_hash, span_hasher, held
 
-    def __init__(self, *, compression="auto", span_bytes=DEFAULT_SPAN_BYTES, placement="adaptive", digest=True,
-                 span_digests=True, sparse_windows=False, diff_id=False, max_uncomp_bytes=None, sink=None):
+    def __init__(
+        self, *, compression="auto", span_bytes=DEFAULT_SPAN_BYTES, placement="adaptive", digest=True,
+        span_digests=True, sparse_windows=False, diff_id=False, max_uncomp_bytes=None, sink=None, matches=False,
+    ):
         if compression not in ("auto", "gzip", "tar"):
             raise ValueError(f"compression is auto, gzip or tar, not {compression!r}")
         if placement not in ("adaptive", "soci"):
@@ -70,6 +73,7 @@ cdef class LayerScanner:
         self.span_hasher = SpanHasher(self.held) if span_digests else None
         self.window_use = WindowUse() if sparse_windows else None
         self.diff_hash = hashlib.sha256() if diff_id else None
+        self.matches = matches and sink is not None
         self.sink = self.join_sinks(sink)
         self.head = b""
         if compression != "auto":
@@ -82,9 +86,9 @@ cdef class LayerScanner:
             return self.diff_hash.update
         update = self.diff_hash.update
 
-        def both(data):
+        def both(data, *matches):
             update(data)
-            sink(data)
+            sink(data, *matches)
         return both
 
     cdef int begin(self, compression) except -1:
@@ -100,6 +104,8 @@ cdef class LayerScanner:
         gzip.max_uncomp = self.max_uncomp
         gzip.zran = self.zran
         gzip.sink = self.sink
+        if self.matches:
+            gzip.keep_matches()
         return 0
 
     def feed(self, data):

@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+from accel_core import LayerScanner, index
 from accel_core.errors import FormatError, TruncatedError
 from accel_core.gzip_stream import implementation, implementations, use_implementation
 from accel_core.gzip_tokens import TokenStream
@@ -15,6 +16,7 @@ from support.deflate_bits import Bits, Step, replay
 from support.gzip_cases import invalid_streams, trailing_garbage, truncation_bases, valid_streams
 from support.gzip_member import member, packed
 from support.gzips import ENCODERS, Encoder
+from support.images import random_tar
 from support.matches import fault, of_steps, token_verdict, tokens_of, unpack
 from support.zlib_oracle import disagreement, zlib_verdict
 
@@ -44,6 +46,26 @@ def test_the_matches_of_every_encoder_are_true(encoder: Encoder) -> None:
         assert comp_end == len(stream), name
         assert fault(data, unpack(matches)) is None, name
         assert tokens_of(stream, rng.randrange(100, 5000)) == (got, matches, comp_end), name
+
+
+@pytest.mark.parametrize("encoder", [one for one in ENCODERS if not one.slow], ids=lambda encoder: encoder.name)
+def test_a_scan_for_an_index_hands_on_the_same(encoder: Encoder) -> None:
+    stream = encoder.encode(random_tar(5, 400))
+    data: list[bytes] = []
+    matches: list[bytes] = []
+
+    def sink(piece: memoryview, found: memoryview) -> None:
+        data.append(bytes(piece))
+        matches.append(bytes(found))
+
+    scanner = LayerScanner(compression="gzip", span_bytes=100_000, sink=sink, matches=True)
+    for start in range(0, len(stream), 9997):
+        scanner.feed(stream[start : start + 9997])
+    found, alone = scanner.finish(), index([stream], span_bytes=100_000)
+    assert (b"".join(data), b"".join(matches)) == tokens_of(stream)[:2]
+    assert found.checkpoints.comp_offset == alone.checkpoints.comp_offset
+    assert bytes(found.checkpoints.windows) == bytes(alone.checkpoints.windows)
+    assert found.span_digests == alone.span_digests and list(found.entries) == list(alone.entries)
 
 
 def random_steps(rng: random.Random, n: int) -> list[Step]:

@@ -1,7 +1,9 @@
 """The tar of one layer, decoded from its blob and verified on the way, as often as it is needed."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Protocol
+
+from typing_extensions import Buffer
 
 from accel.blobs import Blob, in_background, verified
 from accel.convert.scan import CHUNK_BYTES
@@ -47,11 +49,9 @@ class TarSource:
         self._n_reads += 1
         chunks = in_background(stored if self._blob.is_verified else verified(stored, self._layer))
         try:
-            counted: Iterable[bytes] = map(self._count, chunks)
-            scanner = None
+            counted = map(self._count, chunks)
             if index_span_bytes and self.compression in ("gzip", "tar"):
-                scanner = self._scanner(index_span_bytes)
-                counted = _fed_to(scanner, counted)
+                return self._scan(counted, push, index_span_bytes)
             if self.compression == "gzip":
                 self._inflate(counted, push)
             else:
@@ -59,7 +59,7 @@ class TarSource:
                     push(memoryview(piece))
                 for _ in counted:
                     pass  # what follows the last frame belongs to the blob, and to its digest
-            return scanner.finish() if scanner is not None else None
+            return None
         except (FormatError, LimitError) as error:
             error.blob = error.blob or self._layer.digest
             raise
@@ -67,35 +67,39 @@ class TarSource:
             chunks.close()
 
     def _inflate(self, chunks: Iterable[bytes], push: Push) -> None:
-        position = 0
-
-        def on_piece(data: memoryview, matches: memoryview) -> None:
-            nonlocal position
-            if position + len(data) > self._max_uncomp:
-                raise LimitError("layer inflates to more than allowed", limit=self._max_uncomp)
-            push(data, matches, position)
-            position += len(data)
-
-        stream = TokenStream(on_piece)
+        stream = TokenStream(self._positioned(push))
         for chunk in chunks:
             stream.feed(chunk)
         stream.finish()
 
-    def _scanner(self, span_bytes: int) -> LayerScanner:
-        # A second decoder: the one that keeps matches keeps no checkpoints.
-        return LayerScanner(
-            compression="gzip" if self.compression == "gzip" else "tar",
+    def _scan(self, chunks: Iterable[bytes], push: Push, span_bytes: int) -> LayerIndex:
+        """As ``read``, and the index is made on the way."""
+        is_gzip = self.compression == "gzip"
+        scanner = LayerScanner(
+            compression="gzip" if is_gzip else "tar",
             span_bytes=span_bytes,
             digest=False,
-            max_uncomp_bytes=self._max_uncomp,
+            sink=self._positioned(push),
+            matches=is_gzip,
         )
+        for chunk in chunks:
+            scanner.feed(chunk)
+        return scanner.finish()
+
+    def _positioned(self, push: Push) -> Callable[..., None]:
+        """``push`` for who does not say where a piece begins."""
+        position = 0
+
+        def on_piece(data: Buffer, matches: memoryview | None = None) -> None:
+            nonlocal position
+            piece = memoryview(data)
+            if position + len(piece) > self._max_uncomp:
+                raise LimitError("layer inflates to more than allowed", limit=self._max_uncomp)
+            push(piece, matches, position)
+            position += len(piece)
+
+        return on_piece
 
     def _count(self, chunk: bytes) -> bytes:
         self._on_bytes(len(chunk) if self._n_reads == 1 else 0)
         return chunk
-
-
-def _fed_to(scanner: LayerScanner, chunks: Iterable[bytes]) -> Iterator[bytes]:
-    for chunk in chunks:
-        scanner.feed(chunk)
-        yield chunk
