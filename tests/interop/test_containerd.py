@@ -1,5 +1,7 @@
 """Full images run by the real containerd and runc, unpacked and lazily mounted by stargz-snapshotter."""
 
+import random
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +12,10 @@ from accel.oci import MediaType, digest_of
 from support.containerd import Containerd
 from support.full_images import full_image, one_format
 from support.go_programs import build_program
-from support.images import Built, image
+from support.images import Built, directory, file, image, tar_of
 from support.layer_views import compare, directory_view, tarfile_view
 from support.registry_docker import DockerRegistry, pushed
-from support.runnable import BIG_DIGEST, DIGESTS, SHELL, big_digest, digests, printed, runnable_layers
+from support.runnable import BIG, BIG_DIGEST, DIGESTS, SHELL, big_digest, digests, printed, runnable_layers
 from support.stargz_interop import in_whole_seconds, overlay_view
 from support.trees import tree
 
@@ -104,6 +106,30 @@ def test_what_the_snapshotter_mounts_is_what_tarfile_says(
     (mount,) = lazy.lazy_mounts()
     wanted = overlay_view(in_whole_seconds(truth) if kind == "estargz" else truth)
     assert compare(directory_view(mount), wanted) == []
+
+
+def test_stargz_snapshotter_fetches_the_prefetched_files_unasked(
+    tmp_path: Path, registry: DockerRegistry, lazy: Containerd
+) -> None:
+    wanted = random.Random(3).randbytes(3 << 20)
+    tar = tar_of(file("big", BIG), directory("usr"), file("usr/wanted", wanted))
+    for tag, prefetch in (("unordered", ()), ("ordered", (b"/usr/wanted",))):
+        made = one_format([tar], tmp_path, format="estargz", prefetch=prefetch)
+        lazy.pull(pushed(registry, made, f"{tag}:v1"), "stargz")
+    layer = made.layers[0].descriptor
+
+    def n_fetched() -> int:
+        return sum(n for _, n in registry.fetched("ordered", layer.digest))
+
+    deadline = time.monotonic() + 30
+    while n_fetched() < len(wanted) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    before = n_fetched()
+    assert len(wanted) <= before < len(wanted) + (2 << 20)
+    assert sum(n for _, n in registry.fetched("unordered", "sha256:[0-9a-f]+")) < 2 << 20
+    found = [mount / "usr/wanted" for mount in lazy.lazy_mounts()]
+    assert [path.read_bytes() == wanted for path in found] == [True, True]
+    assert n_fetched() == before
 
 
 def test_a_wrong_toc_digest_is_found_by_the_snapshotter(
