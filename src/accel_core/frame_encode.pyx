@@ -221,7 +221,7 @@ cdef void encode_frame(Encoder *e) noexcept nogil:
     start_sequences(&e.sequence_coder)
     while True:
         take_matches(e)
-        if take_odd_match(&e.source, add_match, e) == END:
+        if take_odd_match(&e.source, add_match, e, True) == END:
             break
     add_up_to(e, e.source.end)
     end_block(e, True)

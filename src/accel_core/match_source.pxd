@@ -8,7 +8,9 @@ first 32 KiB.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from accel_core.inflate cimport load64, unlikely
-from accel_core.member_search cimport SEARCH_WINDOW, Found, Search, find, same_bytes, search_restart
+from accel_core.member_search cimport (
+    SEARCH_WINDOW, Found, Search, find, find_quickly, same_bytes, search_restart,
+)
 from accel_core.status cimport END, OK, Status
 
 cdef enum:
@@ -60,12 +62,17 @@ cdef inline bint is_true(const uint8_t *p, Py_ssize_t length, Py_ssize_t distanc
     return True
 
 
+cdef inline Found find_at(MatchSource *m, uint32_t pos, bint quickly) noexcept nogil:
+    if quickly:
+        return find_quickly(&m.search, m.data + m.start, <uint32_t>(m.end - m.start), pos)
+    return find(&m.search, m.data + m.start, <uint32_t>(m.end - m.start), pos)
+
+
 cdef inline Status search_again(
-    MatchSource *m, take_match_fn take, void *encoder, Py_ssize_t start, Py_ssize_t stop
+    MatchSource *m, take_match_fn take, void *encoder, Py_ssize_t start, Py_ssize_t stop, bint quickly
 ) noexcept nogil:
     """Cover [start, stop) with matches found in the piece, as far as there are any; the last may reach further."""
-    cdef const uint8_t *piece = m.data + m.start
-    cdef uint32_t n_bytes = <uint32_t>(m.end - m.start), pos, end
+    cdef uint32_t pos, end
     cdef Found found, later
     cdef Status status
     start = start if start > m.searched else m.searched
@@ -75,10 +82,10 @@ cdef inline Status search_again(
     m.searched = stop
     pos = <uint32_t>(start - m.start)
     end = <uint32_t>(stop - m.start)
-    found = find(&m.search, piece, n_bytes, pos)
+    found = find_at(m, pos, quickly)
     while True:
         while found.length < LAZY and pos + 1 < end:
-            later = find(&m.search, piece, n_bytes, pos + 1)
+            later = find_at(m, pos + 1, quickly)
             if found.length and later.length <= found.length:
                 break
             found = later
@@ -89,10 +96,12 @@ cdef inline Status search_again(
         pos += found.length
         if status != OK or pos >= end:
             return status
-        found = find(&m.search, piece, n_bytes, pos)
+        found = find_at(m, pos, quickly)
 
 
-cdef inline Status take_odd_match(MatchSource *m, take_match_fn take, void *encoder) noexcept nogil:
+cdef inline Status take_odd_match(
+    MatchSource *m, take_match_fn take, void *encoder, bint quickly
+) noexcept nogil:
     """Use the next record, whatever it says. END: the piece has no more."""
     cdef uint64_t record
     cdef Py_ssize_t start, length, distance, end
@@ -115,7 +124,7 @@ cdef inline Status take_odd_match(MatchSource *m, take_match_fn take, void *enco
         if inside < end and same_bytes(m.data + inside, m.data + inside - distance, end - inside) < end - inside:
             inside = end
         if start < inside and end - start >= MIN_MATCH:
-            status = search_again(m, take, encoder, start, inside if inside < end else end)
+            status = search_again(m, take, encoder, start, inside if inside < end else end, quickly)
             if status != OK:
                 return status
         start = m.pos if m.pos > inside else inside

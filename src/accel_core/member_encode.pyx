@@ -258,7 +258,7 @@ cdef Status encode_member(Encoder *e) noexcept nogil:
         status = take_matches(e)
         if status != OK:
             return status
-        status = take_odd_match(&e.source, add_match, e)
+        status = take_odd_match(&e.source, add_match, e, False)
     if status == END:
         status = add_up_to(e, m.end)
     if status == OK:

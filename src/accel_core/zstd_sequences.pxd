@@ -65,6 +65,8 @@ cdef enum:                      # how a table comes
 
 cdef enum:
     SHORT = 128                 # lengths below have their code in a table
+    PLAIN_LITS = 16             # lengths below are their own code
+    PLAIN_LENGTHS = 32          # the same, of matches
     MIN_ZSTD_MATCH = 3
     MIN_DESCRIBED = 24          # fewer sequences do not pay for a table
     FEW_SEQUENCES = 0x7F00      # more have a count of three bytes
@@ -149,7 +151,7 @@ cdef inline void code_sequences(
 ) noexcept nogil:
     """Codes of the sequences, which are counted; distances that occurred lately have short ones (§3.1.1.5)."""
     cdef uint32_t r0 = c.repeats[0], r1 = c.repeats[1], r2 = c.repeats[2]
-    cdef uint32_t n_lits, length, distance, which, offset, lit, off, len_, n_lit, n_len, at_match
+    cdef uint32_t n_lits, length, distance, which, offset, lit, off, len_, n_lit, n_len, n_extra, at_match
     cdef uint64_t extra
     cdef Py_ssize_t i
     cdef uint32_t *counts
@@ -170,15 +172,20 @@ cdef inline void code_sequences(
         r1 = r1 if which < 1 else r0
         r0 = distance
         off = log2_floor(offset)
-        lit = lit_code(t, n_lits)
-        len_ = len_code(t, length)
-        n_lit = zlit_extra[lit]
-        n_len = zlen_extra[len_]
-        extra = n_lits & ((1 << n_lit) - 1)
-        extra |= <uint64_t>(length & ((1 << n_len) - 1)) << n_lit
-        extra |= <uint64_t>(offset & ((1 << off) - 1)) << (n_lit + n_len)
+        extra = offset ^ (<uint32_t>1 << off)
+        n_extra = off
+        lit = n_lits
+        len_ = length
+        if unlikely((n_lits >= PLAIN_LITS) | (length >= PLAIN_LENGTHS)):
+            lit = lit_code(t, n_lits)
+            len_ = len_code(t, length)
+            n_lit = zlit_extra[lit]
+            n_len = zlen_extra[len_]
+            extra = (extra << n_len) | (length & ((1 << n_len) - 1))
+            extra = (extra << n_lit) | (n_lits & ((1 << n_lit) - 1))
+            n_extra += n_lit + n_len
         coded[i].extra = extra
-        coded[i].n_extra = <uint8_t>(n_lit + n_len + off)
+        coded[i].n_extra = <uint8_t>n_extra
         coded[i].lit = <uint8_t>lit
         coded[i].off = <uint8_t>off
         coded[i].length = <uint8_t>len_
