@@ -27,6 +27,7 @@ KERNELS: dict[str, list[str]] = {
     "gzip_stream": [],
     "gzip_tokens": [],
     "member_encode": [],
+    "frame_encode": [],
     "block_start": [],
     "find_joint": ["-O3"],
     "window_use": ["-O3"],

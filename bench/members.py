@@ -1,11 +1,13 @@
-"""What does it take to make the gzip members of an eStargz layer, and how large do they get?
+"""What does it take to make the gzip members of an eStargz layer, or the frames of zstd:chunked? How large do they get?
 
-The layer's tar is cut as eStargz wants it: a member begins at each file's bytes and every 4 MiB of a file. Ours takes
-the matches of the original gzip; what inflating with those costs, beside inflating alone, is in rows of its own. Theirs
-search. What is timed is batches of 4 MiB from all over the layer, 64 MB together: whole layers take too long at high
-levels. The notes say how large all our members are beside the original gzip, and those of others beside ours.
+The layer's tar is cut as eStargz wants it: a member begins at each file's bytes and every 4 MiB of a file. In
+zstd:chunked a frame ends with these bytes, too. Ours takes the matches of the original gzip; what inflating with those
+costs, beside inflating alone, is in rows of its own. Theirs search. What is timed is batches of 4 MiB from all over the
+layer, 64 MB together: whole layers take too long at high levels. The notes say how large all our members, or frames,
+are beside the original gzip, and those of others beside ours.
 """
 
+import struct
 import tarfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,10 +15,12 @@ from io import BytesIO
 from pathlib import Path
 
 import peers
+import zstandard
 from measure import Row, interleaved, rows_of, skipped
 
 import data
 from accel.members import compress_members
+from accel_core.frame_encode import encode_frames
 from accel_core.gzip_tokens import TokenStream
 from accel_core.layer_scan import LayerScanner
 from accel_core.member_encode import encode_members
@@ -49,10 +53,21 @@ def layers(tiny: bool) -> Iterator[tuple[str, Path]]:
 
 def one(case: str, path: Path, rounds: int) -> Iterator[Row]:
     blob = path.read_bytes()
-    tar, every = cut(blob)
-    batches = every[:: 1 + tar // SAMPLE_BYTES]
+    tar, records = tokens_of(blob)
+    yield from compressing(case, len(blob), cut(tar, records, member_starts(tar)), encoders(), "libdeflate 6", rounds)
+    yield from compressing(f"{case}, zstd", len(blob), cut(tar, records, frame_starts(tar)), by_zstd(), "zstd 3", rounds)
+    reading = {"inflate, keep matches": lambda: inflate(blob), "inflate, scan tar": lambda: scan(blob)}
+    yield from rows_of("members", case, interleaved(reading, rounds), "inflate, scan tar", len(blob), len(tar))
+
+
+def compressing(
+    case: str, gzip_bytes: int, every: list[Batch], encoders: dict[str, Encode], baseline: str, rounds: int
+) -> Iterator[Row]:
+    """A row for each encoder; the first is ours."""
+    ours = next(iter(encoders))
+    batches = every[:: 1 + sum(len(batch[0]) for batch in every) // SAMPLE_BYTES]
     n_out = sum(len(batch[0]) for batch in batches)
-    whole = sum(from_matches(batch) for batch in every) / len(blob)
+    whole = sum(encoders[ours](batch) for batch in every) / gzip_bytes
     sizes: dict[str, int] = {}
 
     def call(name: str, encode: Encode) -> Callable[[], None]:
@@ -61,13 +76,11 @@ def one(case: str, path: Path, rounds: int) -> Iterator[Row]:
 
         return all_batches
 
-    times = interleaved({name: call(name, encode) for name, encode in encoders().items()}, rounds)
-    for row in rows_of("members", case, times, "libdeflate 6", n_out, n_out, peers.versions()):
-        ours = row.implementation == OURS
-        row.note = f"{whole:.4f} of the gzip" if ours else f"{sizes[row.implementation] / sizes[OURS]:.4f} of ours"
+    times = interleaved({name: call(name, encode) for name, encode in encoders.items()}, rounds)
+    for row in rows_of("members", case, times, baseline, n_out, n_out, peers.versions()):
+        is_ours = row.implementation == ours
+        row.note = f"{whole:.4f} of the gzip" if is_ours else f"{sizes[row.implementation] / sizes[ours]:.4f} of ours"
         yield row
-    reading = {"inflate, keep matches": lambda: inflate(blob), "inflate, scan tar": lambda: scan(blob)}
-    yield from rows_of("members", case, interleaved(reading, rounds), "inflate, scan tar", len(blob), tar)
 
 
 def encoders() -> dict[str, Encode]:
@@ -85,9 +98,30 @@ def encoders() -> dict[str, Encode]:
     return made
 
 
+def by_zstd() -> dict[str, Encode]:
+    made: dict[str, Encode] = {OURS: frames_from_matches}
+    for level in (1, 3):
+        compressor = zstandard.ZstdCompressor(level=level, write_checksum=False, write_content_size=True)
+        made[f"zstd {level}"] = partial(by_libzstd, compressor)
+    return made
+
+
 def from_matches(batch: Batch) -> int:
     data, starts, matches, origin = batch
     return len(encode_members(data, starts, matches=matches, origin=origin)[0])
+
+
+def frames_from_matches(batch: Batch) -> int:
+    data, starts, matches, origin = batch
+    return len(encode_frames(data, starts, matches=matches, origin=origin)[0])
+
+
+def by_libzstd(compressor: zstandard.ZstdCompressor, batch: Batch) -> int:
+    data, starts = batch[:2]
+    pairs = zip(starts, [*starts[1:], len(data)], strict=True)
+    segments = b"".join(struct.pack("<QQ", start, end - start) for start, end in pairs)
+    found = compressor.multi_compress_to_buffer(zstandard.BufferWithSegments(data, segments))
+    return sum(len(found[i]) for i in range(len(found)))
 
 
 def by_libdeflate(level: int, batch: Batch) -> int:
@@ -105,8 +139,8 @@ def by_library(compress: Callable[..., bytes], level: int) -> Encode:
     return encode
 
 
-def cut(blob: bytes) -> tuple[int, list[Batch]]:
-    """Size of the tar, and it in batches of whole members."""
+def tokens_of(blob: bytes) -> tuple[bytes, memoryview]:
+    """The tar, and the records of its matches."""
     pieces: list[bytes] = []
     matches = bytearray()
 
@@ -115,25 +149,39 @@ def cut(blob: bytes) -> tuple[int, list[Batch]]:
         matches.extend(found)
 
     inflate(blob, on_piece)
-    tar = b"".join(pieces)
-    records = memoryview(matches).cast("Q")
+    return b"".join(pieces), memoryview(matches).cast("Q")
+
+
+def cut(tar: bytes, records: memoryview, starts: list[int]) -> list[Batch]:
+    """The tar in batches of whole members."""
     batches = []
-    for members in batches_of(member_starts(tar)):
+    for members in batches_of(starts):
         start, end = members[0], members.pop()
         first, last = at_position(records, start), at_position(records, end)
         found = bytes(records[max(0, first - 1) : last])        # one more, which may reach over the start
         batches.append((tar[start:end], [at - start for at in members], found, start))
-    return len(tar), batches
+    return batches
 
 
 def member_starts(tar: bytes) -> list[int]:
     """Where members begin, and the end."""
     starts = {0, len(tar)}
+    for at, size in contents(tar):
+        starts.update(range(at, at + size, CHUNK_BYTES))
+    return sorted(starts)
+
+
+def frame_starts(tar: bytes) -> list[int]:
+    """Where frames begin, and the end: what is between the bytes of two files has its own."""
+    return sorted({*member_starts(tar), *(at + size for at, size in contents(tar))})
+
+
+def contents(tar: bytes) -> Iterator[tuple[int, int]]:
+    """Offset and size of each file's bytes."""
     with tarfile.open(fileobj=BytesIO(tar)) as archive:
         for entry in archive:
-            if entry.isreg():
-                starts.update(range(entry.offset_data, entry.offset_data + entry.size, CHUNK_BYTES))
-    return sorted(starts)
+            if entry.isreg() and entry.size:
+                yield entry.offset_data, entry.size
 
 
 def batches_of(starts: list[int]) -> Iterator[list[int]]:

@@ -6,6 +6,7 @@ What a block takes is known exactly before a byte of it is written, so room is c
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from accel_core.bit_writer cimport WRITE_SLACK, BitWriter, align, flush_bits, put
 from accel_core.huffman cimport Huffman, code_lengths, codewords
 from accel_core.inflate cimport (
     N_DIST, N_LIT, N_PRE, accel_dist_base as dist_base, accel_dist_extra as dist_extra, accel_len_base as len_base,
@@ -27,7 +28,6 @@ cdef enum:
     DIST_MAX = 15
     PRE_MAX = 7
     MAX_STORED = 65535
-    WRITE_SLACK = 16        # the bit buffer is written 8 bytes at a time
     NO_SLOT = 31
 
 
@@ -53,13 +53,6 @@ cdef struct Counts:             # how often each symbol occurs
 cdef struct SymbolTables:       # constant: symbols of lengths and distances
     uint8_t len_slot[259]       # less 257
     uint8_t dist_slot[512]      # by distance - 1 below 256, by (distance - 1) >> 7 from 256 on
-
-
-cdef struct BitWriter:
-    uint64_t buf
-    uint32_t n                  # bits in buf; at most 7 after a flush
-    uint8_t *out
-    uint8_t *end                # of the room
 
 
 cdef struct BlockCoder:
@@ -109,27 +102,6 @@ cdef inline void coder_init(BlockCoder *c) noexcept nogil:
     memset(c.fixed_lens + 144, 9, 112)
     memset(c.fixed_lens + 256, 7, 24)
     memset(c.fixed_lens + 280, 8, 8)
-
-
-# --- bits --------------------------------------------------------------------------------------------------------
-
-cdef inline void put(BitWriter *w, uint64_t bits, uint32_t n) noexcept nogil:
-    w.buf |= bits << w.n
-    w.n += n
-
-
-cdef inline void flush_bits(BitWriter *w) noexcept nogil:
-    """Write whole bytes; up to 8 bytes are touched."""
-    memcpy(w.out, &w.buf, 8)
-    w.out += w.n >> 3
-    w.buf >>= w.n & 56
-    w.n &= 7
-
-
-cdef inline void align(BitWriter *w) noexcept nogil:
-    """Zero bits up to the next byte."""
-    w.n = (w.n + 7) & ~<uint32_t>7
-    flush_bits(w)
 
 
 # --- the header of a dynamic block -------------------------------------------------------------------------------

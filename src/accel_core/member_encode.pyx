@@ -6,8 +6,7 @@ those cover is searched again, in the member's first 32 KiB. The codes are made 
 the members cost: a block is made of steps of some thousand symbols, each joined to the block before it unless codes of
 its own are estimated to be worth another header.
 
-Nothing in a record is believed: positions are compared with the member's, and the bytes with those they are said to
-repeat. A record that is not true is taken for one that reaches back too far.
+Nothing in a record is believed (see ``match_source``): one that is not true is taken for one that reaches back too far.
 
 Members depend on their own bytes and on the records that overlap them, on nothing else.
 """
@@ -17,25 +16,23 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memmove, memset
 
+from accel_core.bit_writer cimport WRITE_SLACK, BitWriter, align
 from accel_core.code_cost cimport HEADER_BITS, LOG_BITS, Logs, code_cost, fill_logs
 from accel_core.crc32 cimport crc32
 from accel_core.deflate_block cimport (
-    NO_SLOT, WRITE_SLACK, BitWriter, BlockCoder, Counts, SymbolTables, Token, align, coder_init, fill_tables, slot_of,
-    write_block,
+    NO_SLOT, BlockCoder, Counts, SymbolTables, Token, coder_init, fill_tables, slot_of, write_block,
 )
 from accel_core.huffman cimport MAX_TOTAL
 from accel_core.inflate cimport N_DIST, N_LIT, load64, unlikely
-from accel_core.member_search cimport SEARCH_WINDOW, Found, Search, find, same_bytes, search_restart
+from accel_core.match_source cimport (
+    MAX_DISTANCE, MAX_MATCH, MIN_MATCH, MatchSource, is_true, read_ranges, start_piece, take_odd_match,
+)
 from accel_core.status cimport END, LIMIT, OK, Status
 
 cdef enum:
     STEP = 2048                 # symbols that a block grows by, at least: half as many gain 0.1 % of size
     CAP_TOKENS = 1 << 16        # of a block
     CAP_SYMBOLS = MAX_TOTAL - 4 * STEP
-    LAZY = 16                   # a shorter match that was found gives way to a longer one at the next byte
-    MIN_MATCH = 3
-    MAX_MATCH = 258
-    MAX_DISTANCE = 32768
     MEMBER_HEADER = 10
     MEMBER_TRAILER = 8
     BLOCK_COST = 8              # a stored block's header and padding, and a little more
@@ -55,16 +52,7 @@ fill_logs(&LOGS)
 
 
 cdef struct Encoder:
-    const uint8_t *data
-    Py_ssize_t n_data
-    const uint8_t *matches
-    Py_ssize_t n_matches
-    Py_ssize_t at               # the next record
-    uint32_t origin             # where `data` begins, in the positions of records
-    # The member
-    Py_ssize_t start, end
-    Py_ssize_t pos              # of the first byte that no token covers
-    Py_ssize_t searched         # no search is repeated before this
+    MatchSource source
     # The block, and the step behind it that may become part of it
     Py_ssize_t block_start, block_end
     Py_ssize_t n_block          # tokens of the block
@@ -78,7 +66,6 @@ cdef struct Encoder:
     Token tokens[CAP_TOKENS + STEP + 2]
     BlockCoder coder
     BitWriter bits
-    Search search
 
 
 # --- blocks ------------------------------------------------------------------------------------------------------
@@ -86,8 +73,8 @@ cdef struct Encoder:
 cdef Status write_out(Encoder *e, bint final) noexcept nogil:
     """Write the block; the step, if there is one, stays."""
     if not write_block(
-        &e.coder, &TABLES, &e.bits, e.data + e.block_start, e.block_end - e.block_start, e.data + e.n_data, e.tokens,
-        e.n_block, &e.block_counts, final,
+        &e.coder, &TABLES, &e.bits, e.source.data + e.block_start, e.block_end - e.block_start,
+        e.source.data + e.source.n_data, e.tokens, e.n_block, &e.block_counts, final,
     ):
         return LIMIT
     e.n_tokens -= e.n_block
@@ -133,7 +120,7 @@ cdef Status end_step(Encoder *e) noexcept nogil:
         e.block_cost = step_cost
         e.block_symbols = e.n_symbols
     e.n_block = e.n_tokens
-    e.block_end = e.pos
+    e.block_end = e.source.pos
     e.n_symbols = 0
     memset(&e.counts, 0, sizeof(Counts))
     return OK
@@ -158,58 +145,40 @@ cdef void add_literals(Encoder *e, Py_ssize_t n) noexcept nogil:
     """A token of ``n`` <= 65535 literals."""
     cdef Token *token = &e.tokens[e.n_tokens]
     cdef Py_ssize_t i
-    for i in range(e.pos, e.pos + n):
-        e.counts.lit[e.data[i]] += 1
+    for i in range(e.source.pos, e.source.pos + n):
+        e.counts.lit[e.source.data[i]] += 1
     token.n_lits = <uint16_t>n
     token.length = token.distance = 0
     token.slot = NO_SLOT
     e.n_tokens += 1
     e.n_symbols += <uint32_t>n
-    e.pos += n
+    e.source.pos += n
 
 
 cdef Status add_up_to(Encoder *e, Py_ssize_t pos) noexcept nogil:
     """Literals up to ``pos``; fewer than a step's symbols are left."""
     cdef Status status
-    while pos - e.pos >= STEP - <Py_ssize_t>e.n_symbols:
+    while pos - e.source.pos >= STEP - <Py_ssize_t>e.n_symbols:
         add_literals(e, STEP - <Py_ssize_t>e.n_symbols)
         status = end_step(e)
         if status != OK:
             return status
-    add_literals(e, pos - e.pos)
+    add_literals(e, pos - e.source.pos)
     return OK
 
 
-cdef Status add_match(Encoder *e, Py_ssize_t pos, uint32_t length, uint32_t distance) noexcept nogil:
+cdef Status add_match(void *encoder, Py_ssize_t pos, uint32_t length, uint32_t distance) noexcept nogil:
     """Literals up to ``pos``, and a match there."""
+    cdef Encoder *e = <Encoder *>encoder
     cdef Token *token
     cdef Status status = add_up_to(e, pos)
     if status != OK:
         return status
     token = &e.tokens[e.n_tokens - 1]
     set_token(e, token, token.n_lits, length, distance)
-    e.pos += length
+    e.source.pos += length
     e.n_symbols += 1
     return end_step(e) if e.n_symbols >= STEP else OK
-
-
-# --- matches -----------------------------------------------------------------------------------------------------
-
-cdef inline bint is_true(const uint8_t *p, Py_ssize_t length, Py_ssize_t distance) noexcept nogil:
-    """``length`` >= 3 bytes at ``p`` repeat those ``distance`` before. 8 bytes are read where there are fewer."""
-    cdef const uint8_t *q = p - distance
-    # Most matches are no longer than 16 bytes: two words, which may overlap, no branch. All ones if even one word
-    # is too long:
-    cdef Py_ssize_t is_short = (length - 8) >> 63
-    cdef Py_ssize_t rest = (length - 8) & ~is_short
-    cdef int unused = <int>((8 - length) & is_short) * 8
-    if unlikely((((load64(p) ^ load64(q)) | (load64(p + rest) ^ load64(q + rest))) << unused) != 0):
-        return False
-    while rest > 8:
-        rest -= 8
-        if unlikely(load64(p + rest) != load64(q + rest)):
-            return False
-    return True
 
 
 cdef Status take_matches(Encoder *e) noexcept nogil:
@@ -217,17 +186,17 @@ cdef Status take_matches(Encoder *e) noexcept nogil:
     other, and neither in the last bytes of the data nor behind literals that end the step. The first other one is left
     to ``take_odd_match``, which would do the same with them all.
     """
-    cdef const uint8_t *data = e.data
+    cdef const uint8_t *data = e.source.data
     cdef const uint8_t *p
-    cdef const uint8_t *at = e.matches + 8 * e.at
-    cdef const uint8_t *last = e.matches + 8 * e.n_matches
-    cdef Py_ssize_t first = e.start, end = e.end, safe = e.n_data - 8
-    cdef Py_ssize_t start, length, distance, n_lits, i, pos = e.pos
+    cdef const uint8_t *at = e.source.records + 8 * e.source.at
+    cdef const uint8_t *last = e.source.records + 8 * e.source.n_records
+    cdef Py_ssize_t first = e.source.start, end = e.source.end, safe = e.source.n_data - 8
+    cdef Py_ssize_t start, length, distance, n_lits, i, pos = e.source.pos
     cdef uint64_t record
     cdef uint32_t *lit = e.counts.lit
     cdef Token *token = &e.tokens[e.n_tokens]
     cdef Py_ssize_t n_symbols = e.n_symbols
-    cdef uint32_t origin = e.origin
+    cdef uint32_t origin = e.source.origin
     cdef Status status = OK
     while at < last:
         record = load64(at)
@@ -260,7 +229,7 @@ cdef Status take_matches(Encoder *e) noexcept nogil:
         n_symbols += n_lits + 1
         pos = start + length
         if n_symbols >= STEP:
-            e.pos = pos
+            e.source.pos = pos
             e.n_symbols = <uint32_t>n_symbols
             e.n_tokens = token - e.tokens
             status = end_step(e)
@@ -268,93 +237,30 @@ cdef Status take_matches(Encoder *e) noexcept nogil:
                 return status
             n_symbols = 0
             token = &e.tokens[e.n_tokens]
-    e.pos = pos
+    e.source.pos = pos
     e.n_symbols = <uint32_t>n_symbols
     e.n_tokens = token - e.tokens
-    e.at = (at - e.matches) >> 3
-    return OK
-
-
-cdef Status search_again(Encoder *e, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
-    """Cover [start, stop) with matches found in the member, as far as there are any; the last may reach further."""
-    cdef const uint8_t *member = e.data + e.start
-    cdef uint32_t n_bytes = <uint32_t>(e.end - e.start), pos, end
-    cdef Found found, later
-    cdef Status status
-    start = start if start > e.searched else e.searched
-    stop = stop if stop < e.start + SEARCH_WINDOW else e.start + SEARCH_WINDOW
-    if start >= stop:
-        return OK
-    e.searched = stop
-    pos = <uint32_t>(start - e.start)
-    end = <uint32_t>(stop - e.start)
-    found = find(&e.search, member, n_bytes, pos)
-    while True:
-        while found.length < LAZY and pos + 1 < end:
-            later = find(&e.search, member, n_bytes, pos + 1)
-            if found.length and later.length <= found.length:
-                break
-            found = later
-            pos += 1
-        if found.length == 0:
-            return OK
-        status = add_match(e, e.start + pos, found.length, found.distance)
-        pos += found.length
-        if status != OK or pos >= end:
-            return status
-        found = find(&e.search, member, n_bytes, pos)
-
-
-cdef Status take_odd_match(Encoder *e) noexcept nogil:
-    """The next record, whatever it says. END: the member has no more."""
-    cdef uint64_t record = load64(e.matches + 8 * e.at)
-    cdef Py_ssize_t start = <int32_t>(<uint32_t>record - e.origin)
-    cdef Py_ssize_t length = <Py_ssize_t>((record >> 32) & 0xFFFF)
-    cdef Py_ssize_t distance = <Py_ssize_t>(record >> 48)
-    cdef Py_ssize_t end = start + length if start + length < e.end else e.end
-    cdef bint is_last = start + length > e.end      # then it belongs to the next member too
-    cdef Py_ssize_t inside      # from where on it repeats bytes of the member
-    cdef Status status
-    if start >= e.end:
-        return END
-    if length <= MAX_MATCH and 1 <= distance <= MAX_DISTANCE:
-        start = start if start > e.pos else e.pos
-        inside = start if start - distance > e.start else e.start + distance
-        if inside < end and same_bytes(e.data + inside, e.data + inside - distance, end - inside) < end - inside:
-            inside = end
-        if start < inside and end - start >= MIN_MATCH:
-            status = search_again(e, start, inside if inside < end else end)
-            if status != OK:
-                return status
-        start = e.pos if e.pos > inside else inside
-        if end - start >= MIN_MATCH:
-            status = add_match(e, start, <uint32_t>(end - start), <uint32_t>distance)
-            if status != OK:
-                return status
-    if is_last:
-        return END
-    e.at += 1
+    e.source.at = (at - e.source.records) >> 3
     return OK
 
 
 # --- members -----------------------------------------------------------------------------------------------------
 
 cdef Status encode_member(Encoder *e) noexcept nogil:
-    """The bytes from ``start`` to ``end`` as one member (RFC 1952 §2.3)."""
+    """The source's piece as one member (RFC 1952 §2.3)."""
+    cdef const MatchSource *m = &e.source
     cdef Status status = OK
     cdef uint64_t trailer
     memcpy(e.bits.out, member_header, MEMBER_HEADER)
     e.bits.out += MEMBER_HEADER
-    e.pos = e.block_start = e.start
-    e.searched = e.start
-    search_restart(&e.search)
+    e.block_start = m.start
     while status == OK:
         status = take_matches(e)
         if status != OK:
             return status
-        status = take_odd_match(e) if e.at < e.n_matches else END
+        status = take_odd_match(&e.source, add_match, e, False)
     if status == END:
-        status = add_up_to(e, e.end)
+        status = add_up_to(e, m.end)
     if status == OK:
         status = end_step(e)
     if status == OK:
@@ -362,7 +268,7 @@ cdef Status encode_member(Encoder *e) noexcept nogil:
     if status != OK:
         return status
     align(&e.bits)
-    trailer = crc32(0, e.data + e.start, e.end - e.start) | (<uint64_t>(e.end - e.start) << 32)
+    trailer = crc32(0, m.data + m.start, m.end - m.start) | (<uint64_t>(m.end - m.start) << 32)
     memcpy(e.bits.out, &trailer, MEMBER_TRAILER)
     e.bits.out += MEMBER_TRAILER
     return OK
@@ -384,7 +290,6 @@ cdef class _Members:
 
     def __cinit__(self, starts, ends, Py_ssize_t n_data):
         cdef Py_ssize_t i
-        cdef int64_t before = 0
         self.n = len(starts)
         if ends is not None and len(ends) != self.n:
             raise ValueError(f"{self.n} starts, {len(ends)} ends")
@@ -394,14 +299,8 @@ cdef class _Members:
         self.offsets = <int64_t *>malloc((self.n + 1) * sizeof(int64_t))
         if self.e == NULL or self.starts == NULL or self.ends == NULL or self.offsets == NULL:
             raise MemoryError()
+        read_ranges("member", starts, ends, n_data, self.starts, self.ends)
         for i in range(self.n):
-            self.starts[i] = starts[i]
-            self.ends[i] = ends[i] if ends is not None else starts[i + 1] if i + 1 < self.n else n_data
-            if not before <= self.starts[i] <= self.ends[i] <= n_data:
-                raise ValueError(
-                    f"member {i} is [{self.starts[i]}, {self.ends[i]}) of {n_data} bytes, the last one ends at {before}"
-                )
-            before = self.ends[i]
             self.room += room_for(self.ends[i] - self.starts[i])
         self.room += WRITE_SLACK
         self.out = <uint8_t *>malloc(self.room)
@@ -423,8 +322,7 @@ cdef class _Members:
         cdef Py_ssize_t i
         for i in range(self.n):
             self.offsets[i] = self.e.bits.out - self.out
-            self.e.start = self.starts[i]
-            self.e.end = self.ends[i]
+            start_piece(&self.e.source, self.starts[i], self.ends[i])
             status = encode_member(self.e)
             if status != OK:
                 break
@@ -455,11 +353,11 @@ def encode_members(data, starts, ends=None, *, matches, int64_t origin=0):
     if n_records & 7:
         raise ValueError(f"matches have 8 bytes each, not {n_records} together")
     members = _Members(starts, ends, n_data)
-    members.e.data = &view[0] if n_data else NULL
-    members.e.n_data = n_data
-    members.e.matches = &records[0] if n_records else NULL
-    members.e.n_matches = n_records >> 3
-    members.e.origin = <uint32_t>origin
+    members.e.source.data = &view[0] if n_data else NULL
+    members.e.source.n_data = n_data
+    members.e.source.records = &records[0] if n_records else NULL
+    members.e.source.n_records = n_records >> 3
+    members.e.source.origin = <uint32_t>origin
     with nogil:
         status = members.encode()
     if status != OK:

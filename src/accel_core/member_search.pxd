@@ -1,4 +1,7 @@
-"""A match finder for the first 32 KiB of a gzip member: hash chains, filled only as far as they are asked."""
+"""Match finders for the first 32 KiB of a gzip member or zstd frame, filled only as far as they are asked.
+
+``find`` follows hash chains, ``find_quickly`` looks at one place. A search is used by one of the two.
+"""
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -114,3 +117,21 @@ cdef inline Found find(Search *s, const uint8_t *member, uint32_t n_bytes, uint3
                 best.distance = pos - candidate
     best.length = n
     return best
+
+
+cdef inline Found find_quickly(Search *s, const uint8_t *piece, uint32_t n_bytes, uint32_t pos) noexcept nogil:
+    """As ``find``, but only at the last place with the same four bytes, as their hash says."""
+    cdef Found found
+    cdef const uint8_t *here = piece + pos
+    cdef uint32_t candidate, i, most = n_bytes - pos if n_bytes - pos < MAX_FOUND else MAX_FOUND
+    found.length = found.distance = 0
+    if most < MIN_CHAINED:
+        return found
+    for i in range(s.added, pos):
+        s.head[hash_of(piece + i)] = <uint16_t>(i + 1)
+    s.added = pos if s.added < pos else s.added
+    candidate = s.head[hash_of(here)]
+    if candidate and load32(piece + candidate - 1) == load32(here):
+        found.length = same_bytes(piece + candidate - 1, here, most)
+        found.distance = pos - (candidate - 1)
+    return found

@@ -18,7 +18,7 @@ BLOCK_BYTES = 512
 def make(target: str, corpus: Sequence[bytes], seed: int, i: int) -> bytes:
     """Input number ``i``."""
     rng = Random(f"{target} {seed} {i}")
-    if target in ("inflate", "windows", "members") and rng.random() < 0.4:
+    if target in ("inflate", "windows", "members", "frames") and rng.random() < 0.4:
         data = random_gzip(rng)
         return data if rng.random() < 0.5 else bend(data, corpus, rng)
     if target == "compact":

@@ -1,9 +1,9 @@
 """Throws made-up inputs at the kernels and reports what breaks.
 
     PYTHONPATH=src python tests/fuzz/run.py --seconds 60 [--seed 1]
-        [--target inflate|windows|members|tar|parallel|ztoc|compact|stargz_toc]
+        [--target inflate|windows|members|frames|tar|parallel|ztoc|compact|stargz_toc]
 
-Needs nothing but the built kernels. Inputs run in a child process, so that a crash or a hang costs one input; those
+Inputs run in a child process, so that a crash or a hang costs one input; those
 that fail are written to ``--failures``, named by target, seed and number. Exit code 1 if there were any. For
 coverage-guided fuzzing see ``guided.py``.
 """
@@ -32,7 +32,8 @@ DIED, HANGS = -1, -2
 
 def read_corpus(target: str) -> list[bytes]:
     """The inputs kept for a target, in a fixed order; large ones are kept compressed, as NAME.gz, or made here."""
-    paths = sorted((CORPUS / {"windows": "inflate", "members": "inflate"}.get(target, target)).glob("*"))
+    name = "inflate" if target in ("windows", "members", "frames") else target
+    paths = sorted((CORPUS / name).glob("*"))
     kept = [gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in paths]
     return [*kept, *hostile_layers().values()] if target == "parallel" else kept
 

@@ -4,6 +4,7 @@
               that is valid, every checkpoint in it
 ``windows``   the bytes of a sparse window that are gone are not needed: any others do in their place
 ``members``   the bytes as a gzip stream, its matches bent a little, and members anywhere: zlib reads them all
+``frames``    the same in zstd frames: libzstd reads them all
 ``tar``       entries and errors do not depend on how the bytes are cut into pieces
 ``parallel``  a layer scanned in chunks by several threads is what one scan says it is, and no great deal of work
 ``stargz_toc``  a table of contents is read only if ``json`` reads it too; chunks then lie in order, and what is written
@@ -18,10 +19,12 @@ import resource
 import sys
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from random import Random
 from typing import Any, Literal
+
+import zstandard
 
 from accel.formats.compact import decode as decode_compact
 from accel.formats.compact import encode as encode_compact
@@ -29,6 +32,7 @@ from accel.formats.compact import open_compact
 from accel_core import LayerIndex, LayerScanner, inflate_span
 from accel_core.checkpoints import WINDOW_BYTES
 from accel_core.errors import AccelError
+from accel_core.frame_encode import encode_frames
 from accel_core.member_encode import encode_members
 from accel_core.tar_scan import TarScanner
 from support.compact_files import signed
@@ -118,22 +122,40 @@ def windows(data: bytes) -> None:
 
 
 def members(data: bytes) -> None:
+    for inflated, starts, bent in cut_somewhere(data):
+        blob, offsets = encode_members(inflated, starts, matches=bent)
+        for start, end, offset in zip(starts, [*starts[1:], len(inflated)], offsets, strict=True):
+            one = zlib.decompressobj(31)
+            require(one.decompress(blob[offset:], end - start + 1) == inflated[start:end], f"member at {start} differs")
+            require(one.eof, f"member at {start} does not end")
+
+
+def frames(data: bytes) -> None:
+    for inflated, starts, bent in cut_somewhere(data):
+        blob, offsets = encode_frames(inflated, starts, matches=bent)
+        for start, end, offset in zip(starts, [*starts[1:], len(inflated)], offsets, strict=True):
+            one = zstandard.ZstdDecompressor().decompressobj()
+            try:
+                require(one.decompress(blob[offset:]) == inflated[start:end], f"frame at {start} differs")
+            except zstandard.ZstdError as error:
+                raise Mismatch(f"frame at {start}: {error}") from error
+            require(one.eof, f"frame at {start} does not end")
+
+
+def cut_somewhere(data: bytes) -> Iterator[tuple[bytes, list[int], bytes]]:
+    """If the bytes are a gzip stream: what it holds, where to cut that, and its matches, bent a little."""
     data = data[:MAX_INPUT_BYTES]
     rng = Random(zlib.crc32(data))
     try:
         inflated, matches, _ = tokens_of(data, rng.choice((0, 1, 319, 2048)))
     except AccelError:
         return
+    require(fault(inflated, unpack(matches)) is None, "a match is not true")
     bent = bytearray(matches)
     for _ in range(rng.choice((0, 0, 1, 50)) if bent else 0):
         bent[rng.randrange(len(bent))] = rng.randrange(256)
     starts = sorted({0, *(rng.randrange(len(inflated) + 1) for _ in range(rng.choice((0, 1, 30))))})
-    blob, offsets = encode_members(inflated, starts, matches=bent)
-    require(fault(inflated, unpack(matches)) is None, "a match is not true")
-    for start, end, offset in zip(starts, [*starts[1:], len(inflated)], offsets, strict=True):
-        one = zlib.decompressobj(31)
-        require(one.decompress(blob[offset:], end - start + 1) == inflated[start:end], f"member at {start} differs")
-        require(one.eof, f"member at {start} does not end")
+    yield inflated, starts, bytes(bent)
 
 
 def tar(data: bytes) -> None:
@@ -278,6 +300,6 @@ def index_facts(index: LayerIndex) -> tuple[object, list[bytes], object]:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    "inflate": inflate, "windows": windows, "members": members, "tar": tar, "parallel": parallel, "ztoc": ztoc,
-    "compact": compact, "stargz_toc": stargz_toc,
+    "inflate": inflate, "windows": windows, "members": members, "frames": frames, "tar": tar, "parallel": parallel,
+    "ztoc": ztoc, "compact": compact, "stargz_toc": stargz_toc,
 }  # fmt: skip

@@ -10,8 +10,8 @@ from fuzz.run import available, fuzz, read_corpus
 from fuzz.targets import TARGETS, Mismatch
 
 INPUTS = {
-    "inflate": 400, "windows": 200, "members": 400, "tar": 1500, "parallel": 30, "ztoc": 1500, "stargz_toc": 3000,
-    "compact": 600,
+    "inflate": 400, "windows": 200, "members": 400, "frames": 400, "tar": 1500, "parallel": 30, "ztoc": 1500,
+    "stargz_toc": 3000, "compact": 600,
 }  # fmt: skip
 
 
