@@ -15,7 +15,8 @@ SOCI, ESTARGZ, ZSTD_CHUNKED = "soci", "estargz", "zstd-chunked"
 FORMATS = {INDEX_ONLY: (SOCI,), FULL: (ESTARGZ, ZSTD_CHUNKED)}  # what each mode can make, in the order of the result
 
 MAX_ZSTD_LEVEL = 22
-_ZSTD_LEVELS = {"default": 3, "best": 19}
+_LEVELS = ("default", "best")
+_BEST_ZSTD_LEVEL = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class ConvertOptions:
             raise ConfigError("span size must be between 64 KiB and 128 MiB")
         if self.min_layer_bytes < 0 or self.max_layer_bytes <= 0 or self.threads < 1:
             raise ConfigError("sizes must not be negative, threads must be at least 1")
-        if self.level not in _ZSTD_LEVELS and not (self.level.isdecimal() and 1 <= int(self.level) <= MAX_ZSTD_LEVEL):
+        if self.level not in _LEVELS and not (self.level.isdecimal() and 1 <= int(self.level) <= MAX_ZSTD_LEVEL):
             raise ConfigError(f"level {self.level!r} is neither default, best nor a number from 1 to {MAX_ZSTD_LEVEL}")
         if FULL not in self.modes and (self.prefetch or self.containerd_only or self.level != "default"):
             raise ConfigError("level, prefetch and containerd-only are about layers that are written: use mode full")
@@ -100,9 +101,11 @@ class ConvertOptions:
         return BEST_LEVEL if self.level == "best" else min(int(self.level), BEST_LEVEL)
 
     @property
-    def zstd_level(self) -> int:
-        """Level of the frames of zstd:chunked."""
-        return _ZSTD_LEVELS.get(self.level) or int(self.level)
+    def zstd_level(self) -> int | None:
+        """Level of the frames of zstd:chunked; None: use what a gzip source's encoder found."""
+        if self.level == "default":
+            return None
+        return _BEST_ZSTD_LEVEL if self.level == "best" else int(self.level)
 
     @property
     def soci(self) -> SociOptions:

@@ -127,9 +127,9 @@ class MatchBuffer:
             return None, 0
         origin = start + shift
         last = self._index(origin, origin + end - start)
-        first = self._index(origin, origin) if len(ours) == 1 else last
-        taken = self._records[first * MATCH_BYTES : last * MATCH_BYTES]
-        del self._records[: last * MATCH_BYTES]
+        first = self._index(origin, origin)
+        taken, self._records = self._records, self._records[last * MATCH_BYTES :]
+        del taken[last * MATCH_BYTES :], taken[: first * MATCH_BYTES]
         return (taken if len(ours) == 1 else None), origin
 
     def _index(self, origin: int, offset: int) -> int:

@@ -19,7 +19,10 @@ import zstandard
 
 from accel.convert.full.batches import Batch
 from accel.members import DEFAULT_LEVEL, compress_members
+from accel_core.frame_encode import encode_frames
 from accel_core.member_encode import encode_members
+
+DEFAULT_ZSTD_LEVEL = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +63,14 @@ class GzipEncoder:
 
 
 class ZstdEncoder:
-    """Batches to zstd frames, with their size and without a checksum."""
+    """Batches to zstd frames, with their size and without a checksum.
 
-    def __init__(self, level: int) -> None:
-        self._level = level
+    With a ``level``, zstd's, every frame is compressed afresh. Without, as ``GzipEncoder``.
+    """
+
+    def __init__(self, level: int | None) -> None:
+        self._level = level or DEFAULT_ZSTD_LEVEL
+        self._uses_matches = level is None
         self._per_thread = threading.local()
 
     def encode(self, batch: Batch) -> Encoded:
@@ -77,17 +84,26 @@ class ZstdEncoder:
             cuts.append(end)
         if cuts[-1] < len(batch.data):
             cuts.append(len(batch.data))
+        if self._uses_matches and batch.matches is not None:
+            data, offsets = encode_frames(
+                batch.data, cuts[:-1], cuts[1:], matches=batch.matches, origin=batch.origin
+            )
+        else:
+            data, offsets = self._compress(batch.data, cuts)
+        offsets.append(len(data))
+        return Encoded(data, [offsets[i] for i in frame_of], [offsets[i + 1] for i in frame_of])
+
+    def _compress(self, data: bytes | bytearray, cuts: list[int]) -> tuple[bytes, list[int]]:
         segments = array("Q")
         for start, end in zip(cuts, cuts[1:], strict=False):
             segments.extend((start, end - start))
-        source = zstandard.BufferWithSegments(batch.data, segments.tobytes())
+        source = zstandard.BufferWithSegments(data, segments.tobytes())
         found = self._compressor().multi_compress_to_buffer(source)
-        frames = [found[i] for i in range(len(found))]
-        offsets = [0]
+        frames, offsets, size = [found[i] for i in range(len(found))], [], 0
         for frame in frames:
-            offsets.append(offsets[-1] + len(frame))
-        data = b"".join([frame.tobytes() for frame in frames])
-        return Encoded(data, [offsets[i] for i in frame_of], [offsets[i + 1] for i in frame_of])
+            offsets.append(size)
+            size += len(frame)
+        return b"".join([frame.tobytes() for frame in frames]), offsets
 
     def empty_frame(self) -> bytes:
         """A frame that holds nothing."""

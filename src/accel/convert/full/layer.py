@@ -51,7 +51,7 @@ class Recipe:
 
     formats: tuple[str, ...]
     gzip_level: int | None  # None: use a gzip source's matches again
-    zstd_level: int
+    zstd_level: int | None  # the same
     prefetch: tuple[bytes, ...] = ()
     for_stargz: bool = False  # annotate zstd for stargz-snapshotter, not for podman
     index_span_bytes: int | None = None  # of an index of the source, if one is wanted
