@@ -41,7 +41,7 @@ def check(data: bytes, starts: list[int], matches: bytes, ends: list[int] | None
         assert stream.decompress(one) == part
         assert stream.eof
         assert not stream.unused_data
-        assert len(one) <= FRAME_BYTES + len(part) + 3 * (len(part) // (MAX_BLOCK - 258))
+        assert len(one) <= FRAME_BYTES + len(part) * 1.0003
     return blob
 
 
