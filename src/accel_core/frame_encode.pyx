@@ -31,7 +31,7 @@ from accel_core.zstd_sequences cimport (
 
 cdef enum:
     MAX_BLOCK = 128 << 10
-    CAP_SEQUENCES = MAX_BLOCK // MIN_MATCH + 1
+    CAP_SEQUENCES = 43691       # MAX_BLOCK // MIN_MATCH + 1, which Cython cannot work out in a checked build
     COPIED_AT_ONCE = 16         # literals
     STEP = 16 << 10              # bytes that a block grows by
     SPLIT_BITS = 300            # what another block takes for itself
