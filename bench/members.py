@@ -54,8 +54,9 @@ def layers(tiny: bool) -> Iterator[tuple[str, Path]]:
 def one(case: str, path: Path, rounds: int) -> Iterator[Row]:
     blob = path.read_bytes()
     tar, records = tokens_of(blob)
-    yield from compressing(case, len(blob), cut(tar, records, member_starts(tar)), encoders(), "libdeflate 6", rounds)
-    yield from compressing(f"{case}, zstd", len(blob), cut(tar, records, frame_starts(tar)), by_zstd(), "zstd 3", rounds)
+    members, frames = cut(tar, records, member_starts(tar)), cut(tar, records, frame_starts(tar))
+    yield from compressing(case, len(blob), members, encoders(), "libdeflate 6", rounds)
+    yield from compressing(f"{case}, zstd", len(blob), frames, by_zstd(), "zstd 3", rounds)
     reading = {"inflate, keep matches": lambda: inflate(blob), "inflate, scan tar": lambda: scan(blob)}
     yield from rows_of("members", case, interleaved(reading, rounds), "inflate, scan tar", len(blob), len(tar))
 

@@ -1,8 +1,11 @@
 """Bytes into zstd frames (RFC 8878) that begin where they are told to, from matches that a gzip stream already had.
 
 The twin of ``member_encode``: what costs time in compressing is to search, and that has been done. Here the matches
-become sequences. Those of the same distance one behind the other are joined, since zstd knows no longest match; codes
-are made afresh for each block of up to 128 KiB, or left as they were if that is cheaper.
+become sequences. Those of the same distance one behind the other are joined, since zstd knows no longest match. Codes
+are made afresh for each block, or left as they were if that is cheaper; a block is made of steps of 16 KiB, each joined
+to the block before it unless codes of its own are estimated to be worth it.
+
+Nothing in a record is believed (see ``match_source``): one that is not true is taken for one that reaches back too far.
 
 A frame says its size, and has no checksum and no dictionary. Frames depend on their own bytes and on the records that
 overlap them, on nothing else.
@@ -11,10 +14,10 @@ overlap them, on nothing else.
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 
-from accel_core.code_cost cimport Logs, fill_logs
-from accel_core.fse cimport fill_costs
+from accel_core.code_cost cimport LOG_BITS, Logs, code_cost, fill_logs
+from accel_core.fse cimport fill_costs, log2_floor
 from accel_core.inflate cimport load64, unlikely
 from accel_core.match_source cimport (
     MAX_DISTANCE, MAX_MATCH, MIN_MATCH, MatchSource, is_true, read_ranges, start_piece, take_odd_match,
@@ -28,8 +31,11 @@ from accel_core.zstd_sequences cimport (
 
 cdef enum:
     MAX_BLOCK = 128 << 10
-    CAP_SEQUENCES = MAX_BLOCK // MIN_MATCH + 1
+    CAP_SEQUENCES = 43691       # MAX_BLOCK // MIN_MATCH + 1, which Cython cannot work out in a checked build
     COPIED_AT_ONCE = 16         # literals
+    STEP = 16 << 10              # bytes that a block grows by
+    SPLIT_BITS = 300            # what another block takes for itself
+    N_COUNTS = 256 + 16         # literals, and the orders of magnitude of distances
     FRAME_HEADER = 10           # with a window
     BLOCK_HEADER = 3
     # A block is tried where it will be: all literals as they are, and 73 bits a sequence, and what writing touches.
@@ -43,16 +49,17 @@ cdef enum BlockType:
     COMPRESSED_BLOCK = 2
 
 cdef SequenceTables TABLES
+cdef Logs LOGS
+fill_logs(&LOGS)
+fill_sequence_tables(&TABLES)
+fill_costs(&TABLES.costs, &LOGS)
 
 
-cdef void _fill_tables() noexcept:
-    cdef Logs logs
-    fill_logs(&logs)
-    fill_sequence_tables(&TABLES)
-    fill_costs(&TABLES.costs, &logs)
-
-
-_fill_tables()
+cdef struct Part:               # of what there is for a block
+    const uint8_t *data
+    const uint8_t *lits
+    const Sequence *sequences
+    Py_ssize_t n_bytes, n_lits, n_sequences
 
 
 cdef struct Encoder:
@@ -65,6 +72,9 @@ cdef struct Encoder:
     uint8_t lits[MAX_BLOCK + COPIED_AT_ONCE]
     Sequence sequences[1 + CAP_SEQUENCES]       # the first is none, so that there is always one before
     Coded coded[CAP_SEQUENCES]
+    uint32_t counts[N_COUNTS]
+    uint32_t step_counts[N_COUNTS]
+    uint32_t sum[N_COUNTS]
     LiteralCoder literal_coder
     SequenceCoder sequence_coder
 
@@ -77,31 +87,105 @@ cdef inline uint8_t *write_block_header(BlockType kind, bint final, Py_ssize_t s
     return out + BLOCK_HEADER
 
 
-cdef void end_block(Encoder *e, bint final) noexcept nogil:
-    """Write what there is up to the source's ``pos`` in the cheapest way, and begin another block."""
-    cdef const uint8_t *data = e.source.data + e.block_start
-    cdef Py_ssize_t n = e.source.pos - e.block_start
+cdef void write_block(Encoder *e, const Part *part, bint final) noexcept nogil:
+    """In the cheapest way."""
+    cdef const uint8_t *data = part.data
+    cdef Py_ssize_t n = part.n_bytes
     cdef uint8_t *out = e.out + BLOCK_HEADER
     if n > 1 and data[0] == data[n - 1] and memcmp(data, data + 1, n - 1) == 0:
         write_block_header(RLE_BLOCK, final, n, e.out)
         out[0] = data[0]
         e.out = out + 1
+        return
+    out = write_literals(&e.literal_coder, part.lits, <uint32_t>part.n_lits, out)
+    out = write_sequences(&e.sequence_coder, &TABLES, part.sequences, part.n_sequences, e.coded, out)
+    if out - e.out - BLOCK_HEADER < n:
+        write_block_header(COMPRESSED_BLOCK, final, out - e.out - BLOCK_HEADER, e.out)
+        e.out = out
+        keep_code(&e.literal_coder)
+        if part.n_sequences:
+            keep_tables(&e.sequence_coder)
     else:
-        out = write_literals(&e.literal_coder, e.lits, <uint32_t>e.n_lits, out)
-        out = write_sequences(&e.sequence_coder, &TABLES, e.sequences + 1, e.n_sequences, e.coded, out)
-        if out - e.out - BLOCK_HEADER < n:
-            write_block_header(COMPRESSED_BLOCK, final, out - e.out - BLOCK_HEADER, e.out)
-            e.out = out
-            keep_code(&e.literal_coder)
-            if e.n_sequences:
-                keep_tables(&e.sequence_coder)
+        out = write_block_header(RAW_BLOCK, final, n, e.out)
+        if n:
+            memcpy(out, data, n)
+        e.out = out + n
+        if part.n_sequences:
+            forget_sequences(&e.sequence_coder)
+
+
+cdef void add_step(Part *part, const Part *left, uint32_t *counts) noexcept nogil:
+    """The next STEP bytes of what is left, or a little more, become part of a part, and are counted."""
+    cdef const uint8_t *lit = part.lits + part.n_lits
+    cdef const uint8_t *lits_end
+    cdef const Sequence *sequence = part.sequences + part.n_sequences
+    cdef const Sequence *sequences_end = left.sequences + left.n_sequences
+    cdef Py_ssize_t step = 0, lits = 0
+    memset(counts, 0, N_COUNTS * sizeof(uint32_t))
+    while step < STEP and sequence < sequences_end:
+        lits += sequence.n_lits
+        step += sequence.n_lits + sequence.length
+        counts[256 + log2_floor(sequence.distance)] += 1
+        sequence += 1
+    if sequence == sequences_end:
+        step = left.n_bytes - part.n_bytes
+        lits = left.n_lits - part.n_lits
+    part.n_sequences = sequence - part.sequences
+    part.n_lits += lits
+    part.n_bytes += step
+    lits_end = lit + lits
+    while lit < lits_end:
+        counts[lit[0]] += 1
+        lit += 1
+
+
+cdef uint64_t cost_of(const uint32_t *counts) noexcept nogil:
+    return code_cost(&LOGS, counts, 256) + code_cost(&LOGS, counts + 256, N_COUNTS - 256)
+
+
+cdef void take_off(Part *whole, const Part *part) noexcept nogil:
+    """What is behind ``part``, with which ``whole`` begins."""
+    whole.data += part.n_bytes
+    whole.lits += part.n_lits
+    whole.sequences += part.n_sequences
+    whole.n_bytes -= part.n_bytes
+    whole.n_lits -= part.n_lits
+    whole.n_sequences -= part.n_sequences
+
+
+cdef void end_block(Encoder *e, bint final) noexcept nogil:
+    """Write what there is up to the source's ``pos``, in several blocks where codes change, and begin another one."""
+    cdef Part left, part, longer
+    cdef uint64_t cost = 0, step_cost, joined
+    cdef int i
+    left.data = e.source.data + e.block_start
+    left.lits = e.lits
+    left.sequences = e.sequences + 1
+    left.n_bytes = e.source.pos - e.block_start
+    left.n_lits = e.n_lits
+    left.n_sequences = e.n_sequences
+    part = left
+    part.n_bytes = part.n_lits = part.n_sequences = 0
+    memset(e.counts, 0, sizeof(e.counts))
+    while left.n_bytes > 2 * STEP and part.n_bytes < left.n_bytes:
+        longer = part
+        add_step(&longer, &left, e.step_counts)
+        for i in range(N_COUNTS):
+            e.sum[i] = e.counts[i] + e.step_counts[i]
+        step_cost = cost_of(e.step_counts)
+        joined = cost_of(e.sum) if part.n_bytes else step_cost
+        if part.n_bytes and joined > cost + step_cost + (<uint64_t>SPLIT_BITS << LOG_BITS):
+            write_block(e, &part, False)
+            take_off(&left, &part)
+            take_off(&longer, &part)
+            part = longer
+            memcpy(e.counts, e.step_counts, sizeof(e.counts))
+            cost = step_cost
         else:
-            out = write_block_header(RAW_BLOCK, final, n, e.out)
-            if n:
-                memcpy(out, data, n)
-            e.out = out + n
-            if e.n_sequences:
-                forget_sequences(&e.sequence_coder)
+            part = longer
+            memcpy(e.counts, e.sum, sizeof(e.counts))
+            cost = joined
+    write_block(e, &left, final)
     e.block_start = e.source.pos
     e.n_lits = e.n_sequences = 0
 
@@ -228,8 +312,10 @@ cdef void encode_frame(Encoder *e) noexcept nogil:
 
 
 cdef Py_ssize_t room_for(Py_ssize_t n_bytes) noexcept nogil:
-    """What a frame takes at most. A block ends up to a match's length before it must."""
-    return FRAME_HEADER + n_bytes + BLOCK_HEADER * (n_bytes // (MAX_BLOCK - MAX_MATCH) + 1)
+    """What a frame takes at most: blocks of a step at least, but for the last in front of each place where one must
+    end, which is up to a match's length before MAX_BLOCK.
+    """
+    return FRAME_HEADER + n_bytes + BLOCK_HEADER * (n_bytes // STEP + n_bytes // (MAX_BLOCK - MAX_MATCH) + 2)
 
 
 cdef class _Frames:

@@ -56,7 +56,7 @@ cdef inline void fill_costs(FseCosts *costs, const Logs *logs) noexcept nogil:
 # --- probabilities -----------------------------------------------------------------------------------------------
 
 cdef inline uint32_t table_log(uint32_t total, int n_syms, uint32_t max_log) noexcept nogil:
-    """For ``total`` >= 2 symbols below ``n_syms`` >= 2: enough states for each, not many more than there are symbols."""
+    """For ``total`` >= 2 symbols below ``n_syms`` >= 2: states for each, but not many more than there are symbols."""
     cdef uint32_t log = log2_floor(total - 1)
     cdef uint32_t least = log2_floor(<uint32_t>n_syms - 1) + 2
     log = log - 2 if log > FSE_MIN_LOG + 2 else FSE_MIN_LOG
@@ -168,7 +168,7 @@ cdef inline void build(FseTable *table) noexcept nogil:
     cdef uint8_t spread[1 << FSE_MAX_LOG]
     cdef uint16_t place[FSE_SYMS]
     cdef uint32_t size = 1 << table.log, mask = size - 1, step = (size >> 1) + (size >> 3) + 3
-    cdef uint32_t high = size, at = 0, first = 0, n, n_bits
+    cdef uint32_t high = size, at = 0, first = 0, n, _n, n_bits
     cdef int i
     for i in range(table.n_syms):
         place[i] = <uint16_t>first
@@ -184,7 +184,7 @@ cdef inline void build(FseTable *table) noexcept nogil:
         table.symbols[i].first_state = <int32_t>first - <int32_t>n
         first += n
     for i in range(table.n_syms):
-        for n in range(table.norm[i] if table.norm[i] > 0 else 0):
+        for _n in range(table.norm[i] if table.norm[i] > 0 else 0):
             spread[at] = <uint8_t>i
             at = (at + step) & mask
             while at >= high:

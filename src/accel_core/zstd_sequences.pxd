@@ -122,15 +122,15 @@ cdef inline void fill_predefined(FseTable *table, const int16_t *norm, int n_sym
 
 cdef inline void fill_sequence_tables(SequenceTables *t) noexcept nogil:
     """All but the costs."""
-    cdef uint32_t i
+    cdef int i
     cdef uint8_t code = 0
     for i in range(SHORT):
-        while code < 35 and zlit_base[code + 1] <= i:
+        while code < 35 and <int>zlit_base[code + 1] <= i:
             code += 1
         t.lit_code[i] = code
     code = 0
     for i in range(SHORT):
-        while code < 52 and zlen_base[code + 1] <= i:
+        while code < 52 and <int>zlen_base[code + 1] <= i:
             code += 1
         t.len_code[i] = code
     fill_predefined(&t.predefined[LIT], zlit_norm, 36, 6)
