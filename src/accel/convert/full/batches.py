@@ -24,14 +24,46 @@ class Batch:
     """
 
     start: int
-    data: bytes | bytearray
+    data: bytes
     entry_bytes: int
     rows: list[int]
     chunk_offsets: list[int]
     starts: list[int]
     ends: list[int]
-    matches: bytearray | None = None
+    matches: bytes | None = None
     origin: int = 0
+
+
+class Held:
+    """Bytes that wait for the rest of their batch. Appending moves none of them: the room is kept and used again."""
+
+    def __init__(self) -> None:
+        self._room = bytearray(_PIECE_BYTES)
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def append(self, data: memoryview) -> None:
+        """``data`` behind what there is."""
+        end = self._size + len(data)
+        if end > len(self._room):
+            self._room += bytes(max(end - len(self._room), len(self._room)))
+        with memoryview(self._room) as room:
+            room[self._size : end] = data
+        self._size = end
+
+    def take(self, start: int, end: int) -> bytes:
+        """A stretch. It is gone then, and what was in front of it too."""
+        with memoryview(self._room) as room:
+            taken = bytes(room[start:end])
+            room[: self._size - end] = room[end : self._size]
+        self._size -= end
+        return taken
+
+    def u32(self, at: int) -> int:
+        """The four bytes at ``at``, little endian."""
+        return int.from_bytes(self._room[at : at + 4], "little")
 
 
 class Cutter:
@@ -43,7 +75,7 @@ class Cutter:
     def __init__(self, on_batch: Callable[[Batch], object]) -> None:
         self._on_batch = on_batch
         self._cuts = TarBatches(batch_bytes=BATCH_BYTES, chunk_bytes=CHUNK_BYTES)
-        self._held = bytearray()
+        self._held = Held()
         self._start = 0
         self._matches = MatchBuffer()
 
@@ -72,7 +104,7 @@ class Cutter:
         for first in range(0, len(view), _PIECE_BYTES):
             piece = view[first : first + _PIECE_BYTES]
             self._cuts.feed(piece)
-            self._held += piece
+            self._held.append(piece)
             self._cut()
 
     def close(self) -> EntryTable:
@@ -89,8 +121,7 @@ class Cutter:
 
     def _hand_on(self, end: int) -> None:
         start, n_bytes = self._start, end - self._start
-        data, self._held = self._held, self._held[n_bytes:]
-        del data[n_bytes:]
+        data = self._held.take(0, n_bytes)
         self._start = end
         entry_bytes = max(0, min(self._cuts.entries_end - start, n_bytes))
         chunks = self._cuts.chunks(start, end)
@@ -105,7 +136,7 @@ class MatchBuffer:
     """
 
     def __init__(self) -> None:
-        self._records = bytearray()
+        self._records = Held()
         # Where in the tar each stretch begins, and how far its stream is ahead of it; None for bytes without matches.
         self._stretches: list[tuple[int, int | None]] = []
 
@@ -115,9 +146,9 @@ class MatchBuffer:
         if not self._stretches or self._stretches[-1][1] != shift:
             self._stretches.append((position, shift))
         if matches is not None:
-            self._records += matches
+            self._records.append(matches)
 
-    def take(self, start: int, end: int) -> tuple[bytearray | None, int]:
+    def take(self, start: int, end: int) -> tuple[bytes | None, int]:
         """Those that begin in the bytes ``[start, end)`` of the tar, and where ``start`` is for them."""
         ours = [stretch for stretch in self._stretches if stretch[0] < end]
         rest = self._stretches[len(ours) :]
@@ -128,8 +159,7 @@ class MatchBuffer:
         origin = start + shift
         last = self._index(origin, origin + end - start)
         first = self._index(origin, origin)
-        taken, self._records = self._records, self._records[last * MATCH_BYTES :]
-        del taken[last * MATCH_BYTES :], taken[: first * MATCH_BYTES]
+        taken = self._records.take(first * MATCH_BYTES, last * MATCH_BYTES)
         return (taken if len(ours) == 1 else None), origin
 
     def _index(self, origin: int, offset: int) -> int:
@@ -137,7 +167,7 @@ class MatchBuffer:
         low, high = 0, len(self._records) // MATCH_BYTES
         while low < high:
             middle = (low + high) // 2
-            at = int.from_bytes(self._records[middle * MATCH_BYTES : middle * MATCH_BYTES + 4], "little")
+            at = self._records.u32(middle * MATCH_BYTES)
             # Positions count modulo 2^32.
             if (at - offset + _HALF) % _WHOLE < _HALF:
                 low = middle + 1

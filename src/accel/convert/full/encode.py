@@ -57,7 +57,7 @@ class GzipEncoder:
         offsets.append(len(data))
         return Encoded(data, offsets[n_before:-1], offsets[n_before + 1 :])
 
-    def encode_whole(self, data: bytes | bytearray) -> Encoded:
+    def encode_whole(self, data: bytes) -> Encoded:
         """All of ``data`` as one member."""
         return Encoded(compress_members(data, [0], level=self._level)[0], (), ())
 
@@ -93,7 +93,7 @@ class ZstdEncoder:
         offsets.append(len(data))
         return Encoded(data, [offsets[i] for i in frame_of], [offsets[i + 1] for i in frame_of])
 
-    def _compress(self, data: bytes | bytearray, cuts: list[int]) -> tuple[bytes, list[int]]:
+    def _compress(self, data: bytes, cuts: list[int]) -> tuple[bytes, list[int]]:
         segments = array("Q")
         for start, end in zip(cuts, cuts[1:], strict=False):
             segments.extend((start, end - start))

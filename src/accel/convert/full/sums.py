@@ -6,7 +6,7 @@ from accel.convert.full.batches import Batch
 from accel.formats.stargz import CHUNK_BYTES
 from accel_core.sha256 import Sha256, sha256, sha256_ranges
 
-Pairs = list[tuple[Sha256, bytes | memoryview | bytearray]]  # what is to be hashed by whom, see update_all
+Pairs = list[tuple[Sha256, bytes | memoryview]]  # what is to be hashed by whom, see update_all
 
 
 def chunk_digests(batch: Batch) -> bytes:
