@@ -31,7 +31,8 @@ from accel_core.entries import EntryTable
 from accel_core.layer_index import LayerIndex
 from accel_core.sha256 import update_all
 
-_MAX_SLOTS = 12
+MAX_WORKERS = 6  # decoding, which is done in order, keeps no more of them busy, and each has its memory
+_MAX_SLOTS = 8
 
 
 class Workers:

@@ -9,7 +9,7 @@ from accel.convert.earlier import tagged_index
 from accel.convert.full.earlier import Found, find_converted
 from accel.convert.full.image import Layers, NewImage, new_image, new_index
 from accel.convert.full.job import Converted, IndexRow, LayerConverter, Outcome, with_outputs
-from accel.convert.full.layer import Workers
+from accel.convert.full.layer import MAX_WORKERS, Workers
 from accel.convert.full.names import fingerprint
 from accel.convert.full.publish import FullPublisher, Result
 from accel.convert.options import SOCI, ConvertOptions
@@ -92,8 +92,9 @@ class FullConversion:
                 converted[digest] = _already(job, self._formats, found)
             else:
                 jobs.append(job)
-        with ThreadPoolExecutor(self._options.threads, "accel-encode") as pool:
-            workers = Workers(pool, self._options.threads)
+        n_workers = min(self._options.threads, MAX_WORKERS)
+        with ThreadPoolExecutor(n_workers, "accel-encode") as pool:
+            workers = Workers(pool, n_workers)
             converter = LayerConverter(
                 self._source_store, self._options, workers, self._dest.stage_blob
             )
