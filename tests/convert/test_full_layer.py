@@ -88,7 +88,7 @@ def convert(
             free = 0
             while workers.slots.acquire(blocking=False):
                 free += 1
-            assert free == min(2 * threads + 2, 12)
+            assert free == min(2 * threads + 2, 8)
     except BaseException:
         assert staged.all_closed
         raise
