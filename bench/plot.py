@@ -1,6 +1,6 @@
 """Draws the rows of `run.py --json` as the picture of this folder's README.
 
-    python bench/run.py process image curve --json rows.json && python bench/plot.py rows.json bench/findings.png
+    python bench/run.py process image full curve --json rows.json && python bench/plot.py rows.json bench/findings.png
 """
 
 import json
@@ -40,19 +40,26 @@ def main() -> int:
     return 0
 
 
-def of(rows: Rows, bench: str) -> Rows:
-    return [row for row in rows if row["bench"] == bench]
+def of(rows: Rows, bench: str, case: str = "") -> Rows:
+    return [row for row in rows if row["bench"] == bench and case in ("", row["case"])]
 
 
 def bars(axis: Axes, rows: Rows, field: str, title: str) -> None:
     rows = [row for row in rows if not row["implementation"].endswith("-dc")]
     rows = sorted(rows, key=lambda row: -float(row[field]))
-    labels = [f"{row['implementation'].split(', both')[0].split(' and openssl')[0]}" for row in rows]
+    labels = [short(row["implementation"]) for row in rows]
     colours = [OURS if label.startswith("accel") else THEIRS for label in labels]
     drawn = axis.barh(labels, [row[field] for row in rows], color=colours)
     axis.bar_label(drawn, fmt="%.2f", padding=3, fontsize=8)
     finish(axis, title)
     axis.margins(x=0.12)
+
+
+def short(name: str) -> str:
+    options = name.partition("--mode full --format ")
+    if options[1]:
+        name = options[0] + options[2].partition(" ")[2]
+    return name.split(", both")[0].split(" and openssl")[0]
 
 
 def by_size(axis: Axes, rows: Rows) -> None:
@@ -97,6 +104,10 @@ PANELS: list[tuple[str, Callable[[Axes, Rows], None]]] = [
         axis, of(rows, "process"), "cpu_s", "Index a layer of 1.8 GB: CPU seconds of the process")),
     ("image", lambda axis, rows: bars(
         axis, of(rows, "image"), "wall_s", "Index an image of 2.0 GB on two CPUs: seconds")),
+    ("full", lambda axis, rows: bars(
+        axis, of(rows, "full", "estargz"), "wall_s", "Write it anew as eStargz: seconds")),
+    ("full", lambda axis, rows: bars(
+        axis, of(rows, "full", "zstd-chunked"), "wall_s", "Write it anew as zstd:chunked: seconds")),
     ("curve", lambda axis, rows: by_size(axis, of(rows, "curve"))),
     ("curve", lambda axis, rows: by_chunks(axis, of(rows, "curve"))),
 ]  # fmt: skip
