@@ -115,9 +115,7 @@ def test_a_blob_that_is_not_what_its_digest_says(tmp_path: Path, store: LayoutSt
         convert(f"oci:{tmp_path}/in:v1", f"oci:{tmp_path}/out:v1", STRICT)
 
 
-def test_a_flipped_byte_is_told_by_the_digest_not_by_what_it_breaks(
-    tmp_path: Path, store: LayoutStore
-) -> None:
+def test_a_flipped_byte_is_told_by_the_digest_not_by_what_it_breaks(tmp_path: Path, store: LayoutStore) -> None:
     put_any(store, of_gzip(GZIP))
     path = tmp_path / "in" / "blobs" / of_gzip(GZIP).descriptor.digest.replace(":", "/")
     path.write_bytes(flipped(GZIP, len(GZIP) - 8))

@@ -162,10 +162,7 @@ def test_the_report_says_what_became_of_each_layer(layout: tuple[LayoutStore, st
         assert [o.lazy for o in layer.outputs] == [("stargz-snapshotter",), ("podman",)]
         assert all(store.blob(Descriptor("", o.digest, o.size)).size == o.size for o in layer.outputs)
         assert layer.uncomp_size and layer.seconds and layer.entries is not None
-    sums = {
-        f: sum(o.size for layer in report.layers for o in layer.outputs if o.format == f)
-        for f in FULL.formats
-    }
+    sums = {f: sum(o.size for layer in report.layers for o in layer.outputs if o.format == f) for f in FULL.formats}
     assert report.output_sizes == sums == report.to_json()["output_sizes"]
 
 
@@ -370,9 +367,7 @@ def test_one_platform_only_leaves_the_others_byte_for_byte(layout: tuple[LayoutS
     put(store, source, "v1")
     convert(f"{where}:v1", None, replace(FULL, platforms=(Platform.parse("linux/arm64"),)))
     entries = top_index(store, "v1_accelerated").manifests
-    assert [entry.digest for entry in entries if str(entry.platform) == "linux/amd64"] == [
-        source.children[0].digest
-    ]
+    assert [entry.digest for entry in entries if str(entry.platform) == "linux/amd64"] == [source.children[0].digest]
     assert sum(str(entry.platform) == "linux/arm64/v8" for entry in entries) == 2
     assert entries[-1].attested_digest == source.children[0].digest
 
@@ -383,9 +378,7 @@ def test_converting_a_result_again_gives_the_same_platforms_once(layout: tuple[L
     convert(f"{where}:v1", None, FULL)
     convert(f"{where}:v1_accelerated", f"{where}:again", replace(FULL, level="1"))
     entries = top_index(store, "again").manifests
-    assert [str(e.platform) for e in entries] == ["linux/amd64"] * 2 + ["linux/arm64/v8"] * 2 + [
-        "unknown/unknown"
-    ]
+    assert [str(e.platform) for e in entries] == ["linux/amd64"] * 2 + ["linux/arm64/v8"] * 2 + ["unknown/unknown"]
     with pytest.raises(ConfigError, match="looks accelerated"):
         convert(f"{where}:v1_accelerated", None, FULL)
 
@@ -399,9 +392,7 @@ def test_an_index_of_the_source_goes_with_what_it_indexes(layout: tuple[LayoutSt
     assert [entry.artifact_type for entry in entries] == ["", ""]
     for entry in entries:
         manifest = Manifest.parse(store.get_manifest(entry.digest)[1])
-        assert not [
-            key for key in {*entry.annotations, *manifest.annotations} if key.startswith("com.amazon.soci")
-        ]
+        assert not [key for key in {*entry.annotations, *manifest.annotations} if key.startswith("com.amazon.soci")]
 
 
 def test_both_modes_read_each_layer_once(registry: FakeRegistry) -> None:
@@ -469,9 +460,7 @@ def test_what_stands_beside_the_source_is_mounted_into_another_repository(
 
 
 @pytest.mark.parametrize("place", ["oci", "oci-archive"])
-def test_the_result_does_not_need_the_source(
-    tmp_path: Path, layout: tuple[LayoutStore, str], place: str
-) -> None:
+def test_the_result_does_not_need_the_source(tmp_path: Path, layout: tuple[LayoutStore, str], place: str) -> None:
     from accel.layout import OciArchiveStore
 
     store, where = layout
@@ -497,9 +486,7 @@ def test_a_docker_archive_becomes_a_layout(tmp_path: Path) -> None:
         }
     ).encode()  # fmt: skip
     listing = json.dumps([{"Config": "c.json", "RepoTags": ["app:v1"], "Layers": ["a/layer.tar"]}]).encode()
-    archive = archive_of(
-        file("manifest.json", listing), file("c.json", config), file("a/layer.tar", BASE_TAR)
-    )
+    archive = archive_of(file("manifest.json", listing), file("c.json", config), file("a/layer.tar", BASE_TAR))
     (tmp_path / "app.tar").write_bytes(archive)
     convert(f"docker-archive:{tmp_path}/app.tar", f"oci:{tmp_path}/out:fast", FULL)
     out = LayoutStore(tmp_path / "out")
@@ -566,9 +553,7 @@ def test_a_failing_upload_leaves_the_tag_as_it_was(registry: FakeRegistry) -> No
     store.close()
 
 
-def test_a_layer_that_is_not_what_its_digest_says_stays(
-    tmp_path: Path, layout: tuple[LayoutStore, str]
-) -> None:
+def test_a_layer_that_is_not_what_its_digest_says_stays(tmp_path: Path, layout: tuple[LayoutStore, str]) -> None:
     store, where = layout
     put(store, image([BASE, TOP]), "v1")
     path = tmp_path / "layout" / "blobs" / "sha256" / BASE.descriptor.digest.removeprefix("sha256:")

@@ -192,10 +192,7 @@ def test_for_containerd_the_annotations_are_the_other_ones() -> None:
 
 def test_levels_count() -> None:
     sizes = [
-        {
-            format: len(blob)
-            for format, blob in convert(BIG, Recipe(BOTH.formats, gzip_level, zstd_level))[1].items()
-        }
+        {format: len(blob) for format, blob in convert(BIG, Recipe(BOTH.formats, gzip_level, zstd_level))[1].items()}
         for gzip_level, zstd_level in ((1, 1), (9, 12))
     ]
     assert sizes[1][ESTARGZ] < sizes[0][ESTARGZ] and sizes[1][ZSTD_CHUNKED] < sizes[0][ZSTD_CHUNKED]
@@ -339,10 +336,7 @@ def test_a_failing_disk_stops_the_work() -> None:
     data = gzip.compress(BIG)
     with ThreadPoolExecutor(2) as pool, pytest.raises(OSError, match="no space"):
         source = TarSource(
-            MemoryBlob(data),
-            Descriptor("any", digest_of(data), len(data)),
-            lambda n: None,
-            max_uncomp_bytes=1 << 30,
+            MemoryBlob(data), Descriptor("any", digest_of(data), len(data)), lambda n: None, max_uncomp_bytes=1 << 30
         )
         make_layer(source, replace(BOTH, formats=(ZSTD_CHUNKED,)), Workers(pool, 2), stage)
     assert all(staged._file.closed for staged in opened)

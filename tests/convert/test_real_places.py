@@ -34,11 +34,7 @@ def test_the_real_registry_takes_and_gives_it(registry: DockerRegistry, docker: 
     name = f"{registry.host}/real/{'docker' if docker else 'oci'}"
     amd64 = image([BASE, TOP], docker=docker)
     store = RegistryStore(f"{name}:v1", options)
-    put(
-        store,
-        index([amd64, image([BASE], platform="linux/arm64", docker=docker), attestation_of(amd64)]),
-        "v1",
-    )
+    put(store, index([amd64, image([BASE], platform="linux/arm64", docker=docker), attestation_of(amd64)]), "v1")
     wish = ConvertOptions(min_layer_bytes=0, referrers=True)
     report = convert(f"{name}:v1", None, wish, registries=options)
     assert report.changed and accel.verify(report.reference, registries=options).mismatches == []
@@ -85,9 +81,7 @@ def test_docker_archives_of_skopeo(tmp_path: Path) -> None:
 @pytest.mark.tools
 def test_skopeo_copies_the_result_and_it_still_verifies(tmp_path: Path) -> None:
     skopeo = require_program("skopeo", "skopeo", "ACCEL_REQUIRE_TOOLS")
-    put(
-        LayoutStore(tmp_path / "in"), index([image([BASE, TOP]), image([BASE], platform="linux/arm64")]), "v1"
-    )
+    put(LayoutStore(tmp_path / "in"), index([image([BASE, TOP]), image([BASE], platform="linux/arm64")]), "v1")
     report = convert(f"oci:{tmp_path}/in:v1", f"oci-archive:{tmp_path}/out.tar:v1", ALL)
     command = [skopeo, "copy", "-q", "--all", f"oci-archive:{tmp_path}/out.tar:v1", f"oci:{tmp_path}/copy:v1"]
     subprocess.run(command, check=True, timeout=60)

@@ -97,4 +97,3 @@ def _check_order(indexed: list[str], layers: list[str], digest: str, report: Ver
     positions = [layers.index(layer) for layer in indexed if layer in layers]
     if positions != sorted(positions):
         report.mismatch(digest, "zTOCs are not in the order of the layers")
-

@@ -158,7 +158,7 @@ class MatchBuffer:
             return None, 0
         origin = start + shift
         last = self._index(origin, origin + end - start)
-        first = self._index(origin, origin)
+        first = self._index(origin, origin) if len(ours) == 1 else last
         taken = self._records.take(first * MATCH_BYTES, last * MATCH_BYTES)
         return (taken if len(ours) == 1 else None), origin
 
