@@ -20,7 +20,8 @@ from accel_core.code_cost cimport LOG_BITS, Logs, code_cost, fill_logs
 from accel_core.fse cimport fill_costs, log2_floor
 from accel_core.inflate cimport load64, unlikely
 from accel_core.match_source cimport (
-    MAX_DISTANCE, MAX_MATCH, MIN_MATCH, MatchSource, is_true, read_ranges, start_piece, take_odd_match,
+    MAX_DISTANCE, MAX_MATCH, MIN_MATCH, MatchSource, is_true, open_source, read_ranges, start_piece,
+    take_odd_match,
 )
 from accel_core.status cimport END, OK, Status
 from accel_core.zstd_literals cimport LiteralCoder, keep_code, write_literals
@@ -41,7 +42,6 @@ cdef enum:
     # A block is tried where it will be: all literals as they are, and 73 bits a sequence, and what writing touches.
     TRIED_BLOCK = MAX_BLOCK + CAP_SEQUENCES * 10 + 1024
     SMALL_FRAME = 8 << 20       # what every decoder holds at once; of larger frames it needs but a window
-    MAX_DATA = 1 << 30
 
 cdef enum BlockType:
     RAW_BLOCK = 0
@@ -327,18 +327,21 @@ cdef class _Frames:
     cdef uint8_t *out
     cdef Py_ssize_t n
 
-    def __cinit__(self, starts, ends, Py_ssize_t n_data):
+    def __cinit__(self, starts, ends, const uint8_t[::1] data, const uint8_t[::1] records, int64_t origin):
         cdef Py_ssize_t i, room = TRIED_BLOCK
+        self.e = <Encoder *>calloc(1, sizeof(Encoder))
+        if self.e == NULL:
+            raise MemoryError()
+        open_source(&self.e.source, data, records, origin)
         self.n = len(starts)
         if ends is not None and len(ends) != self.n:
             raise ValueError(f"{self.n} starts, {len(ends)} ends")
-        self.e = <Encoder *>calloc(1, sizeof(Encoder))
         self.starts = <int64_t *>malloc((self.n + 1) * sizeof(int64_t))
         self.ends = <int64_t *>malloc((self.n + 1) * sizeof(int64_t))
         self.offsets = <int64_t *>malloc((self.n + 1) * sizeof(int64_t))
-        if self.e == NULL or self.starts == NULL or self.ends == NULL or self.offsets == NULL:
+        if self.starts == NULL or self.ends == NULL or self.offsets == NULL:
             raise MemoryError()
-        read_ranges("frame", starts, ends, n_data, self.starts, self.ends)
+        read_ranges("frame", starts, ends, data.shape[0], self.starts, self.ends)
         for i in range(self.n):
             room += room_for(self.ends[i] - self.starts[i])
         self.out = <uint8_t *>malloc(room)
@@ -376,18 +379,8 @@ def encode_frames(data, starts, ends=None, *, matches, int64_t origin=0):
     """
     cdef const uint8_t[::1] view = data
     cdef const uint8_t[::1] records = matches
-    cdef Py_ssize_t n_data = view.shape[0], n_records = records.shape[0]
     cdef _Frames frames
-    if n_data > MAX_DATA:
-        raise ValueError(f"{n_data} bytes at once, more than {MAX_DATA}")
-    if n_records & 7:
-        raise ValueError(f"matches have 8 bytes each, not {n_records} together")
-    frames = _Frames(starts, ends, n_data)
-    frames.e.source.data = &view[0] if n_data else NULL
-    frames.e.source.n_data = n_data
-    frames.e.source.records = &records[0] if n_records else NULL
-    frames.e.source.n_records = n_records >> 3
-    frames.e.source.origin = <uint32_t>origin
+    frames = _Frames(starts, ends, view, records, origin)
     with nogil:
         frames.encode()
     blob = PyBytes_FromStringAndSize(<char *>frames.out, frames.e.out - frames.out)

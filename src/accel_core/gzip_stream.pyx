@@ -18,7 +18,7 @@ from accel_core.inflate cimport (
 )
 from accel_core.status cimport CORRUPT, END, NEED_INPUT, NEED_ROOM, NO_MEMORY, OK, TRUNCATED, Status
 
-from accel_core import cpu, inflate_plain, tokens_plain
+from accel_core import cpu, inflate_plain
 from accel_core.errors import FormatError, TruncatedError
 
 cdef enum:      # FLG (RFC 1952 §2.3.1)
@@ -28,13 +28,13 @@ cdef enum:      # FLG (RFC 1952 §2.3.1)
     FCOMMENT = 16
     RESERVED = 224
 
-cdef inflate_fn _run, _run_tokens
+cdef inflate_fn _run
 cdef str _name
 
 
 def implementations():
     """Names of the decoders that this machine can run, fastest first."""
-    return (["bmi2"] if "bmi2" in cpu.features() and _bmi2_addresses() else []) + ["plain"]
+    return (["bmi2"] if "bmi2" in cpu.features() and _bmi2_address() else []) + ["plain"]
 
 
 def implementation():
@@ -42,22 +42,29 @@ def implementation():
     return _name
 
 
-def _bmi2_addresses():
+def _bmi2_address():
     try:
-        from accel_core import inflate_bmi2, tokens_bmi2
+        from accel_core import inflate_bmi2
     except ImportError:     # not built for this machine
-        return ()
-    return inflate_bmi2.ADDRESS, tokens_bmi2.ADDRESS
+        return 0
+    return inflate_bmi2.ADDRESS
+
+
+cdef inflate_fn _tokens_decoder():
+    """The twin of ``_run`` that keeps matches; loaded when it is needed, as most processes keep none."""
+    if _name == "bmi2":
+        from accel_core import tokens_bmi2
+        return <inflate_fn><void *><size_t>tokens_bmi2.ADDRESS
+    from accel_core import tokens_plain
+    return <inflate_fn><void *><size_t>tokens_plain.ADDRESS
 
 
 def use_implementation(name):
     """Let streams begun from now on decode with ``name`` (one of :func:`implementations`); for tests and benchmarks."""
-    global _run, _run_tokens, _name
+    global _run, _name
     if name not in implementations():
         raise ValueError(f"no decoder named {name!r} here; there are {implementations()}")
-    run, run_tokens = _bmi2_addresses() if name == "bmi2" else (inflate_plain.ADDRESS, tokens_plain.ADDRESS)
-    _run = <inflate_fn><void *><size_t>run
-    _run_tokens = <inflate_fn><void *><size_t>run_tokens
+    _run = <inflate_fn><void *><size_t>(_bmi2_address() if name == "bmi2" else inflate_plain.ADDRESS)
     _name = name
 
 
@@ -99,7 +106,7 @@ cdef class GzipStream:
         if self.matches == NULL:
             raise MemoryError()
         self.inf.matches = self.matches
-        self.run = _run_tokens
+        self.run = _tokens_decoder()
         return 0
 
     cdef int hand_on(self, taker, const uint8_t *data, Py_ssize_t n) except -1:

@@ -18,6 +18,7 @@ cdef enum:
     MIN_MATCH = 3
     MAX_MATCH = 258
     MAX_DISTANCE = 32768
+    MAX_DATA = 1 << 30
 
 
 cdef struct MatchSource:
@@ -36,6 +37,23 @@ cdef struct MatchSource:
 
 # Takes the literals up to `pos` and a match there, and moves the source's `pos` behind it.
 ctypedef Status (*take_match_fn)(void *encoder, Py_ssize_t pos, uint32_t length, uint32_t distance) noexcept nogil
+
+
+cdef inline int open_source(
+    MatchSource *m, const uint8_t[::1] data, const uint8_t[::1] records, int64_t origin
+) except -1:
+    """All of the data, and its records; both must stay where they are. ValueError if there is too much, or half one."""
+    cdef Py_ssize_t n_data = data.shape[0], n_records = records.shape[0]
+    if n_data > MAX_DATA:
+        raise ValueError(f"{n_data} bytes at once, more than {MAX_DATA}")
+    if n_records & 7:
+        raise ValueError(f"matches have 8 bytes each, not {n_records} together")
+    m.data = &data[0] if n_data else NULL
+    m.n_data = n_data
+    m.records = &records[0] if n_records else NULL
+    m.n_records = n_records >> 3
+    m.origin = <uint32_t>origin
+    return 0
 
 
 cdef inline void start_piece(MatchSource *m, Py_ssize_t start, Py_ssize_t end) noexcept nogil:

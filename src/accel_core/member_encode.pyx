@@ -25,7 +25,8 @@ from accel_core.deflate_block cimport (
 from accel_core.huffman cimport MAX_TOTAL
 from accel_core.inflate cimport N_DIST, N_LIT, load64, unlikely
 from accel_core.match_source cimport (
-    MAX_DISTANCE, MAX_MATCH, MIN_MATCH, MatchSource, is_true, read_ranges, start_piece, take_odd_match,
+    MAX_DISTANCE, MAX_MATCH, MIN_MATCH, MatchSource, is_true, open_source, read_ranges, start_piece,
+    take_odd_match,
 )
 from accel_core.status cimport END, LIMIT, OK, Status
 
@@ -36,7 +37,6 @@ cdef enum:
     MEMBER_HEADER = 10
     MEMBER_TRAILER = 8
     BLOCK_COST = 8              # a stored block's header and padding, and a little more
-    MAX_DATA = 1 << 30
 
 cdef extern from *:
     """
@@ -288,18 +288,21 @@ cdef class _Members:
     cdef uint8_t *out
     cdef Py_ssize_t n, room
 
-    def __cinit__(self, starts, ends, Py_ssize_t n_data):
+    def __cinit__(self, starts, ends, const uint8_t[::1] data, const uint8_t[::1] records, int64_t origin):
         cdef Py_ssize_t i
+        self.e = <Encoder *>calloc(1, sizeof(Encoder))
+        if self.e == NULL:
+            raise MemoryError()
+        open_source(&self.e.source, data, records, origin)
         self.n = len(starts)
         if ends is not None and len(ends) != self.n:
             raise ValueError(f"{self.n} starts, {len(ends)} ends")
-        self.e = <Encoder *>calloc(1, sizeof(Encoder))
         self.starts = <int64_t *>malloc((self.n + 1) * sizeof(int64_t))
         self.ends = <int64_t *>malloc((self.n + 1) * sizeof(int64_t))
         self.offsets = <int64_t *>malloc((self.n + 1) * sizeof(int64_t))
-        if self.e == NULL or self.starts == NULL or self.ends == NULL or self.offsets == NULL:
+        if self.starts == NULL or self.ends == NULL or self.offsets == NULL:
             raise MemoryError()
-        read_ranges("member", starts, ends, n_data, self.starts, self.ends)
+        read_ranges("member", starts, ends, data.shape[0], self.starts, self.ends)
         for i in range(self.n):
             self.room += room_for(self.ends[i] - self.starts[i])
         self.room += WRITE_SLACK
@@ -345,19 +348,9 @@ def encode_members(data, starts, ends=None, *, matches, int64_t origin=0):
     """
     cdef const uint8_t[::1] view = data
     cdef const uint8_t[::1] records = matches
-    cdef Py_ssize_t n_data = view.shape[0], n_records = records.shape[0]
     cdef _Members members
     cdef Status status
-    if n_data > MAX_DATA:
-        raise ValueError(f"{n_data} bytes at once, more than {MAX_DATA}")
-    if n_records & 7:
-        raise ValueError(f"matches have 8 bytes each, not {n_records} together")
-    members = _Members(starts, ends, n_data)
-    members.e.source.data = &view[0] if n_data else NULL
-    members.e.source.n_data = n_data
-    members.e.source.records = &records[0] if n_records else NULL
-    members.e.source.n_records = n_records >> 3
-    members.e.source.origin = <uint32_t>origin
+    members = _Members(starts, ends, view, records, origin)
     with nogil:
         status = members.encode()
     if status != OK:
