@@ -5,7 +5,6 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
-from functools import cache
 
 import pytest
 import zstandard
@@ -17,6 +16,17 @@ from support.contents import contents, small_contents, text
 from support.gzip_member import packed
 from support.gzips import ENCODERS, Encoder, missing
 from support.matches import Match, fault, pack, tokens_of, unpack
+from support.pieces import (
+    BAD_CUTS,
+    fibonacci,
+    layer,
+    lies,
+    matches_like,
+    matches_of_zeros,
+    misled,
+    random_starts,
+    small_data,
+)
 from support.zstd_frames import MAX_BLOCK, frame
 
 FRAME_BYTES = 10 + 3                # of a frame's header and a block's
@@ -56,15 +66,6 @@ def modes_in(data: bytes, matches: bytes | None = None) -> frozenset[str]:
     return frame(check(data, [0], tokens_of(packed(data))[1] if matches is None else matches)).modes
 
 
-def random_starts(rng: random.Random, n: int, most: int) -> list[int]:
-    """In order, some of them twice, some near each other."""
-    starts = [0]
-    for _ in range(rng.randrange(most)):
-        at = rng.choice((rng.randrange(n + 1), starts[-1] + rng.randrange(400)))
-        starts.append(min(n, at))
-    return sorted(starts)
-
-
 @pytest.mark.parametrize("encoder", ENCODERS, ids=lambda encoder: encoder.name)
 def test_the_streams_of_every_encoder_become_frames(encoder: Encoder) -> None:
     rng = random.Random(encoder.name)
@@ -82,14 +83,6 @@ def test_the_zstd_command_reads_frames_one_behind_the_other(name: str) -> None:
     data = contents()[name]
     blob = check(data, [0, len(data) // 3, len(data) // 3], tokens_of(packed(data))[1])
     assert subprocess.run(["zstd", "-dc"], input=blob, capture_output=True, check=True).stdout == data
-
-
-@cache
-def layer() -> tuple[bytes, bytes, bytes]:
-    """Some MB of a tar, its stream, and its matches."""
-    data = b"".join(contents()[name] for name in ("mixed tar", "ELF", "text", "random", "zeros", "mixed tar"))
-    stream = packed(data * 3)
-    return data * 3, stream, tokens_of(stream)[1]
 
 
 @pytest.mark.parametrize("distance", [5000, 60_000])
@@ -188,13 +181,6 @@ def test_random_bytes_are_stored() -> None:
 
 # --- every way to write a block ----------------------------------------------------------------------------------
 
-def fibonacci(n: int) -> list[int]:
-    counts = [1, 1]
-    while len(counts) < n:
-        counts.append(counts[-1] + counts[-2])
-    return counts
-
-
 def skewed_bytes(n_symbols: int) -> bytes:
     """Shuffled; the codewords of a code without a limit have up to ``n_symbols`` - 1 bits."""
     data = bytearray(b"".join(bytes([i]) * n for i, n in enumerate(fibonacci(n_symbols))))
@@ -216,16 +202,6 @@ def of_matches(matches: list[Match]) -> tuple[bytes, bytes]:
         for _ in range(length):
             out.append(out[-distance])
     return bytes(out), pack(matches)
-
-
-def matches_like(kinds: list[tuple[int, int, int]]) -> list[Match]:
-    """Literals, length and distance of each -> matches."""
-    found, pos = [], 0
-    for n_lits, length, distance in kinds:
-        pos += n_lits
-        found.append((pos, length, distance))
-        pos += length
-    return found
 
 
 def test_literals_of_every_kind() -> None:
@@ -341,27 +317,15 @@ def test_distances_that_come_back(seed: int) -> None:
 
 # --- matches that are not to be believed -------------------------------------------------------------------------
 
-matches_of_zeros = st.lists(st.tuples(st.integers(1, 600), st.integers(0, 300), st.integers(0, 40_000)), max_size=200)
-
-
 @settings(max_examples=150, deadline=None)
 @given(steps=matches_of_zeros, starts=st.lists(st.integers(0, 50_000), max_size=8), first=st.integers(-2000, 2000))
 def test_any_true_matches_in_any_frames(steps: list[Match], starts: list[int], first: int) -> None:
-    pos, found = first, []
-    for gap, length, distance in steps:
-        pos += gap
-        found.append((pos, length, distance))
-        pos += length
+    found = matches_like(steps, first)
     check(bytes(49_999) + b"x", sorted({0, *starts}), pack(found))
 
 
 @settings(max_examples=200, deadline=None)
-@given(
-    data=st.one_of(st.binary(max_size=300), st.lists(st.sampled_from([b"ab", b"abcdefgh", b"xyz"])).map(b"".join)),
-    lies=st.lists(st.tuples(st.integers(0, 2**32 - 1) | st.integers(0, 400), st.integers(0, 65535) | st.integers(0, 20),
-                            st.integers(0, 65535) | st.integers(0, 20))),
-    cuts=st.lists(st.integers(0, 300), max_size=4),
-)  # fmt: skip
+@given(data=small_data, lies=lies, cuts=st.lists(st.integers(0, 300), max_size=4))
 def test_matches_may_say_what_they_like(data: bytes, lies: list[Match], cuts: list[int]) -> None:
     starts = sorted({0, *(min(cut, len(data)) for cut in cuts)})
     check(data, starts, pack(lies))
@@ -371,13 +335,8 @@ def test_matches_may_say_what_they_like(data: bytes, lies: list[Match], cuts: li
 @pytest.mark.parametrize("seed", range(10))
 def test_matches_of_other_bytes_cost_size_only(seed: int) -> None:
     rng = random.Random(seed)
-    data, _, matches = layer()
-    n = rng.randrange(len(data))
-    other = data[n:] + rng.randbytes(100) + data[:n]
-    bent = bytearray(matches)
-    for _ in range(rng.choice((0, 1, 1000))):
-        bent[rng.randrange(len(bent))] = rng.randrange(256)
-    check(other, random_starts(rng, len(other), 30), bytes(bent))
+    other, bent = misled(rng)
+    check(other, random_starts(rng, len(other), 30), bent)
 
 
 def test_records_of_no_use_do_not_cost_much_time() -> None:
@@ -397,13 +356,7 @@ def test_empty_frames_are_the_same_everywhere() -> None:
     assert encode_frames(b"abc", [1, 1], [1, 1], matches=pack([(0, 3, 1)])) == (2 * wanted, [0, len(wanted)])
 
 
-@pytest.mark.parametrize(
-    ("starts", "ends"),
-    [
-        ([1, 0], None), ([-1], None), ([11], None),
-        ([0, 5], [6, 10]), ([0], [11]), ([5], [4]), ([0], [1, 2]), ([0, 1], [1]),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("starts", "ends"), BAD_CUTS)
 def test_frames_must_be_in_order_and_in_the_data(starts: list[int], ends: list[int] | None) -> None:
     with pytest.raises(ValueError):
         encode_frames(bytes(10), starts, ends, matches=b"")

@@ -5,7 +5,6 @@ import random
 import struct
 import subprocess
 import zlib
-from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +15,17 @@ from support.contents import contents, small_contents, text
 from support.gzip_member import packed
 from support.gzips import ENCODERS, Encoder
 from support.matches import Match, fault, pack, tokens_of, unpack
+from support.pieces import (
+    BAD_CUTS,
+    fibonacci,
+    layer,
+    lies,
+    matches_like,
+    matches_of_zeros,
+    misled,
+    random_starts,
+    small_data,
+)
 
 HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 NO_MATCH_BYTES = 18 + 8             # of a member, and what stored blocks add to a few bytes
@@ -36,15 +46,6 @@ def check(data: bytes, starts: list[int], matches: bytes, ends: list[int] | None
     return blob
 
 
-def random_starts(rng: random.Random, n: int, most: int) -> list[int]:
-    """In order, some of them twice, some near each other."""
-    starts = [0]
-    for _ in range(rng.randrange(most)):
-        at = rng.choice((rng.randrange(n + 1), starts[-1] + rng.randrange(400)))
-        starts.append(min(n, at))
-    return sorted(starts)
-
-
 @pytest.mark.parametrize("encoder", ENCODERS, ids=lambda encoder: encoder.name)
 def test_the_streams_of_every_encoder_become_members(encoder: Encoder) -> None:
     rng = random.Random(encoder.name)
@@ -63,14 +64,6 @@ def test_gzip_and_libdeflate_read_members(name: str) -> None:
     whole = check(data, [0], tokens_of(packed(data))[1])
     if data:
         assert bytes(deflate.gzip_decompress(whole)) == data
-
-
-@cache
-def layer() -> tuple[bytes, bytes, bytes]:
-    """Some MB of a tar, its stream, and its matches."""
-    data = b"".join(contents()[name] for name in ("mixed tar", "ELF", "text", "random", "zeros", "mixed tar"))
-    stream = packed(data * 3)
-    return data * 3, stream, tokens_of(stream)[1]
 
 
 @pytest.mark.parametrize("distance", [700, 5000, 60_000])
@@ -150,13 +143,6 @@ def test_random_bytes_are_stored() -> None:
     assert len(blob) < len(data) + 18 + 5 * (len(data) // 30_000 + 1)
 
 
-def fibonacci(n: int) -> list[int]:
-    counts = [1, 1]
-    while len(counts) < n:
-        counts.append(counts[-1] + counts[-2])
-    return counts
-
-
 def test_codewords_of_literals_are_kept_short() -> None:
     data = b"".join(bytes([i]) * n for i, n in enumerate(fibonacci(22)))
     shuffled = bytearray(data)
@@ -174,27 +160,15 @@ def test_codewords_of_distances_are_kept_short() -> None:
     check(data, [0], pack([(1, 258, 1), *steps]))
 
 
-matches_of_zeros = st.lists(st.tuples(st.integers(1, 600), st.integers(0, 300), st.integers(0, 40_000)), max_size=200)
-
-
 @settings(max_examples=150, deadline=None)
 @given(steps=matches_of_zeros, starts=st.lists(st.integers(0, 50_000), max_size=8), first=st.integers(-2000, 2000))
 def test_any_true_matches_in_any_members(steps: list[Match], starts: list[int], first: int) -> None:
-    pos, found = first, []
-    for gap, length, distance in steps:
-        pos += gap
-        found.append((pos, length, distance))
-        pos += length
+    found = matches_like(steps, first)
     check(bytes(50_000), sorted({0, *starts}), pack(found))
 
 
 @settings(max_examples=200, deadline=None)
-@given(
-    data=st.one_of(st.binary(max_size=300), st.lists(st.sampled_from([b"ab", b"abcdefgh", b"xyz"])).map(b"".join)),
-    lies=st.lists(st.tuples(st.integers(0, 2**32 - 1) | st.integers(0, 400), st.integers(0, 65535) | st.integers(0, 20),
-                            st.integers(0, 65535) | st.integers(0, 20))),
-    cuts=st.lists(st.integers(0, 300), max_size=4),
-)  # fmt: skip
+@given(data=small_data, lies=lies, cuts=st.lists(st.integers(0, 300), max_size=4))
 def test_matches_may_say_what_they_like(data: bytes, lies: list[Match], cuts: list[int]) -> None:
     starts = sorted({0, *(min(cut, len(data)) for cut in cuts)})
     check(data, starts, pack(lies))
@@ -204,13 +178,8 @@ def test_matches_may_say_what_they_like(data: bytes, lies: list[Match], cuts: li
 @pytest.mark.parametrize("seed", range(10))
 def test_matches_of_other_bytes_cost_size_only(seed: int) -> None:
     rng = random.Random(seed)
-    data, _, matches = layer()
-    n = rng.randrange(len(data))
-    other = data[n:] + rng.randbytes(100) + data[:n]
-    bent = bytearray(matches)
-    for _ in range(rng.choice((0, 1, 1000))):
-        bent[rng.randrange(len(bent))] = rng.randrange(256)
-    check(other, random_starts(rng, len(other), 30), bytes(bent))
+    other, bent = misled(rng)
+    check(other, random_starts(rng, len(other), 30), bent)
 
 
 def test_records_of_no_use_do_not_cost_much_time() -> None:
@@ -224,13 +193,7 @@ def test_matches_may_lie_anywhere_in_memory() -> None:
     assert encode_members(memoryview(b"x" + data)[1:], [0], matches=memoryview(b"x" + matches)[1:])[0] == wanted
 
 
-@pytest.mark.parametrize(
-    ("starts", "ends"),
-    [
-        ([1, 0], None), ([-1], None), ([11], None),
-        ([0, 5], [6, 10]), ([0], [11]), ([5], [4]), ([0], [1, 2]), ([0, 1], [1]),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("starts", "ends"), BAD_CUTS)
 def test_members_must_be_in_order_and_in_the_data(starts: list[int], ends: list[int] | None) -> None:
     with pytest.raises(ValueError):
         encode_members(bytes(10), starts, ends, matches=b"")
