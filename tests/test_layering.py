@@ -6,6 +6,9 @@
      |
     config                              reads files and environment, makes option values
      |
+    client                              asks a running service
+    service                             queue, call, record
+     |
     bench                               accel beside its peers, measured
      |
     convert   reader   verify           one image in, one out | entries, ranges, extract | recompute every claim
@@ -44,6 +47,7 @@ ROWS = [
     {"accel.__main__"},
     {"accel.cli"},
     {"accel.config"},
+    {"accel.client", "accel.service"},
     {"accel.bench"},
     {"accel.convert", "accel.reader", "accel.verify", "accel.indexing"},
     {"accel.images"},
