@@ -63,6 +63,7 @@ jobs = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False, default=""),
     sa.Column("run", sa.Integer, nullable=False, default=1),  # workflow of the job: ID#run
+    sa.Column("submitted", sa.Integer, nullable=False, default=0),  # the last run that the engine was given
     sa.Column("attempt", sa.Integer, nullable=False, default=1),  # runs since the last new reason to run
     sa.Column("priority", sa.Integer, nullable=False, default=1),
     sa.Column("worker", sa.Text),
@@ -84,7 +85,7 @@ targets = sa.Table(
     sa.Column("job", sa.Text, sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("source_tag", sa.Text, primary_key=True),
     sa.Column("tag", sa.Text, primary_key=True),
-    sa.Column("state", sa.Text, nullable=False),  # pending, set, superseded
+    sa.Column("state", sa.Text, nullable=False),  # pending, set, superseded, left
     sa.Column("digest", sa.Text),
     sa.Column("updated_at", sa.Double, nullable=False),
     sa.Index("targets_by_digest", "digest"),
@@ -97,6 +98,7 @@ job_layers = sa.Table(
     sa.Column("job", sa.Text, sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("layer", sa.Text, primary_key=True),
     sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("workflow", sa.Text, index=True),  # that makes what was missing; None: all was there
     sa.Column("state", sa.Text, nullable=False),  # waiting, running, then as in LayerReport
     sa.Column("reused", sa.Boolean, nullable=False, default=False),
     sa.Column("comp_size", sa.BigInteger, nullable=False),
@@ -121,8 +123,9 @@ layer_results = sa.Table(
     tables,
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("layer", sa.Text, nullable=False),
-    sa.Column("generation", sa.Integer, nullable=False, default=1),  # counts up when the stored result was lost
-    sa.Column("result", _json()),  # None: being made, or to be made again
+    sa.Column("output", sa.Text, nullable=False),  # soci, estargz, zstd-chunked
+    sa.Column("workflow", sa.Text),  # that makes it, or made it
+    sa.Column("result", _json()),  # None: not there yet, or lost
     sa.Column("comp_size", sa.BigInteger, nullable=False),
     sa.Column("seconds", sa.Double),
     sa.Column("uses", sa.Integer, nullable=False, default=0),
