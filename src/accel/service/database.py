@@ -124,7 +124,8 @@ layer_results = sa.Table(
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("layer", sa.Text, nullable=False),
     sa.Column("output", sa.Text, nullable=False),  # soci, estargz, zstd-chunked
-    sa.Column("workflow", sa.Text),  # that makes it, or made it
+    sa.Column("workflow", sa.Text, index=True),  # that makes it, or made it
+    sa.Column("args", _json()),  # of that workflow
     sa.Column("result", _json()),  # None: not there yet, or lost
     sa.Column("comp_size", sa.BigInteger, nullable=False),
     sa.Column("seconds", sa.Double),
