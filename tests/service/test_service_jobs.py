@@ -1,7 +1,7 @@
 """Jobs: what submitting, control and pruning make of the rows."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +100,6 @@ def test_the_tag_template_is_not_part_of_what_is_made(service: Service) -> None:
 
 def test_a_recipe_survives_its_json() -> None:
     recipe = Recipe(platforms=("linux/amd64",), prefetch=("/bin/sh",))
-    from dataclasses import asdict
-
     assert recipe_from({k: list(v) if isinstance(v, tuple) else v for k, v in asdict(recipe).items()}) == recipe
 
 
@@ -251,9 +249,8 @@ def test_a_layer_of_two_images_is_made_by_one_workflow_and_reused_later(service:
     ((workflow, args),) = layers.claim(first, [WISH], {"job": first}, lambda _: False)
     assert layers.claim(second, [WISH], {"job": second}, lambda _: False) == [(workflow, args)]
     assert args["keys"] == {"soci": "ka"}
-    layers.store(
-        {"ka": {"row": {"state": "indexed"}}}, ("r", "a"), workflow, seconds=1, row={"state": "indexed"}, state="indexed"
-    )
+    row = {"state": "indexed"}
+    layers.store({"ka": {"row": row}}, ("r", "a"), workflow, seconds=1, row=row, state="indexed")
     assert layers.claim(third, [WISH], {"job": third}, lambda _: False) == []
     assert [row["reused"] for row in service.store.layers_of(third)] == [True]
     assert [row["state"] for row in service.store.layers_of(second)] == ["indexed"]
