@@ -85,8 +85,8 @@ class Publisher:
     progress: Progress
     threads: int
 
-    def publish(self, result: Result, ztocs: Sequence[Ztoc], tag: str) -> Descriptor:
-        """Everything of ``result``, tagged ``tag`` last."""
+    def publish(self, result: Result, ztocs: Sequence[Ztoc], tag: str | None) -> Descriptor:
+        """Everything of ``result``, tagged ``tag`` last (None: without a tag)."""
         if self.dest is not self.plan.image.store:
             self._copier.copy_blobs(manifests_of(self.plan.image))
         new = [ztoc for ztoc in ztocs if ztoc.content is not None]

@@ -1,6 +1,6 @@
 """What a conversion did, layer by layer."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 LayerState = Literal[
@@ -24,6 +24,11 @@ class OutputReport:
     size: int
     lazy: tuple[str, ...] = ()
     reason: str = ""
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "OutputReport":
+        """From what :meth:`LayerReport.to_json` has in ``outputs``."""
+        return cls(**{**data, "lazy": tuple(data["lazy"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,13 @@ class LayerReport:
         data["platforms"] = list(self.platforms)
         data["outputs"] = [asdict(output) | {"lazy": list(output.lazy)} for output in self.outputs]
         return data | {"toc_bytes": self.toc_bytes, "mb_per_s": self.mb_per_s}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "LayerReport":
+        """From what :meth:`to_json` gave."""
+        own = {field.name: data[field.name] for field in fields(cls)}
+        outputs = tuple(OutputReport.from_json(output) for output in data["outputs"])
+        return cls(**{**own, "platforms": tuple(data["platforms"]), "outputs": outputs})
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,13 @@ class Conversion:
         options: ConvertOptions,
         progress: Progress,
         known: Mapping[str, tuple[LayerReport, Ztoc | None]] | None = None,
+        *,
+        tagged: bool = True,
     ) -> None:
-        """``known`` is what was found out before about layers, by digest; its zTOCs are closed here."""
+        """``known`` is what was found out before about layers, by digest; its zTOCs are closed here.
+
+        Not ``tagged``: everything is written but the tag, and nothing is looked for under it; see :attr:`index`.
+        """
         self._source_store = source_store
         self._dest = dest_store
         self._source = source
@@ -39,6 +44,8 @@ class Conversion:
         self._options = options
         self._progress = progress
         self._known = dict(known or {})
+        self._tagged = tagged
+        self.index: bytes | None = None  # of the result, once it has run
         # everything that must be let go in the end, however it ends
         self._kept = [ztoc for _, ztoc in self._known.values() if ztoc is not None]
 
@@ -48,7 +55,7 @@ class Conversion:
         try:
             image = load(self._source_store, self._source.selector)
             plan = make_plan(image, self._options)
-            if not self._options.force:
+            if self._tagged and not self._options.force:
                 earlier = find_earlier(plan, self._dest, self._target.tag, self._options)
             ztocs = dict(earlier)
             rows = {row.digest: row for row in plan.decided}
@@ -60,6 +67,7 @@ class Conversion:
                 plan, {layer: ztoc.descriptor for layer, ztoc in ztocs.items()}, self._options
             )
             changed = result is not None and self._publish(plan, result, ztocs)
+            self.index = result.image.raw if result is not None else None
         finally:
             for ztoc in (*earlier.values(), *self._kept):
                 ztoc.close()
@@ -102,6 +110,9 @@ class Conversion:
     def _publish(self, plan: Plan, result: Result, ztocs: Mapping[str, Ztoc]) -> bool:
         """Whether anything had to be written."""
         publisher = Publisher(plan, self._dest, self._progress, self._options.threads)
+        if not self._tagged:
+            publisher.publish(result, list(ztocs.values()), None)
+            return True
         tagged = tagged_index(self._dest, self._target.tag)
         if tagged is not None and publisher.is_complete(result, tagged.descriptor()):
             missing = [

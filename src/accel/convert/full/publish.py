@@ -33,8 +33,8 @@ class FullPublisher:
     copier: Copier
     outcomes: Mapping[str, Outcome]  # by digest of the new layer
 
-    def publish(self, result: Result, tag: str) -> Descriptor:
-        """Everything of ``result``, tagged ``tag`` last."""
+    def publish(self, result: Result, tag: str | None) -> Descriptor:
+        """Everything of ``result``, tagged ``tag`` last (None: without a tag)."""
         dest, copier = self.copier.dest, self.copier
         run_all(
             sorted(self._layers(result.images).values(), key=lambda layer: -layer.size),

@@ -39,7 +39,14 @@ class FullConversion:
         target: Reference,
         options: ConvertOptions,
         progress: Progress,
+        known: Mapping[str, Converted] | None = None,
+        *,
+        tagged: bool = True,
     ) -> None:
+        """``known`` is what came of layers before, by digest: those are not converted.
+
+        Not ``tagged``: everything is written but the tag, and nothing is looked for under it; see :attr:`index`.
+        """
         self._source_store = source_store
         self._dest = dest_store
         self._source = source
@@ -47,6 +54,9 @@ class FullConversion:
         self._options = options
         self._progress = progress
         self._formats = tuple(name for name in options.formats if name != SOCI)
+        self._known = dict(known or {})
+        self._tagged = tagged
+        self.index: bytes | None = None  # of the result, once it has run
         self._made: list[Converted] = []  # everything that must be let go in the end, however it ends
 
     def run(self, started: float) -> tuple[ConvertReport, dict[str, IndexRow]]:
@@ -55,12 +65,13 @@ class FullConversion:
         ``started`` is when the clock of the report began (:func:`time.monotonic`). The caller closes the zTOCs.
         """
         image = load(self._source_store, self._source.selector)
-        alternates = _alternates(image)
-        plan = make_plan(image, self._options, reason_to_skip=_reason_to_keep, leave_out=alternates)
+        alternates = alternates_of(image)
+        plan = full_plan(image, self._options)
         try:
             converted = self._convert_layers(plan)
             result = self._result(plan, converted, alternates)
             changed = result is not None and self._publish(plan, result, converted)
+            self.index = result.index if result is not None else None
             indexes = {digest: one.index for digest, one in converted.items() if one.index is not None}
             for one in converted.values():
                 one.index = None  # the caller's now
@@ -83,12 +94,14 @@ class FullConversion:
         return report, indexes
 
     def _convert_layers(self, plan: Plan) -> _Converted:
-        found = {} if self._options.force else self._find_earlier(plan)
+        found = self._find_earlier(plan) if self._tagged and not self._options.force else {}
         converted: _Converted = {}
         jobs: list[LayerJob] = []
         for job in plan.jobs:
             digest = job.descriptor.digest
-            if all((digest, format) in found for format in self._formats):
+            if digest in self._known:
+                converted[digest] = self._known[digest]
+            elif all((digest, format) in found for format in self._formats):
                 converted[digest] = _already(job, self._formats, found)
             else:
                 jobs.append(job)
@@ -157,10 +170,18 @@ class FullConversion:
         }
         copier = Copier(self._source_store, self._dest, self._progress, self._options.threads)
         publisher = FullPublisher(plan.image, copier, outcomes)
+        if not self._tagged:
+            publisher.publish(result, None)
+            return True
         if publisher.is_complete(result, tagged_index(self._dest, self._target.tag)):
             return False
         publisher.publish(result, self._target.tag)
         return True
+
+
+def full_plan(image: Image, options: ConvertOptions) -> Plan:
+    """Which layers of ``image`` are to be written anew."""
+    return make_plan(image, options, reason_to_skip=_reason_to_keep, leave_out=alternates_of(image))
 
 
 def _reason_to_keep(layer: Descriptor, options: ConvertOptions) -> str:
@@ -172,7 +193,7 @@ def _reason_to_keep(layer: Descriptor, options: ConvertOptions) -> str:
     return "encrypted" if "+encrypted" in layer.media_type else ""
 
 
-def _alternates(image: Image) -> frozenset[str]:
+def alternates_of(image: Image) -> frozenset[str]:
     """Images that stand beside another one of their platform, for those who prefer zstd: it is made anew."""
     others = [child.platform for child in image.images() if not _prefers_zstd(child)]
     return frozenset(
