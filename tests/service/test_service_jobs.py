@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from accel.errors import ConfigError, NotFoundError
 from accel.service.database import Database, jobs, open_database, targets
+from accel.service.engine import Outcome
 from accel.service.jobs.control import Jobs
 from accel.service.jobs.dispatch import Dispatcher, Submitter
 from accel.service.jobs.ids import recipe_from
@@ -38,10 +39,10 @@ class FakeEngine:
         self, workflow: str, id: str, args: dict[str, Any], *, queue: str, priority: int = 1, delay_s: float = 0
     ) -> None:
         self.submitted.setdefault(id, (workflow, args, priority))
-        self.states.setdefault(id, "queued")
+        self.states.setdefault(id, "waiting")
 
-    def state(self, id: str) -> str | None:
-        return self.states.get(id)
+    def state(self, id: str) -> Outcome | None:
+        return Outcome(self.states[id]) if id in self.states else None  # type: ignore[arg-type]
 
 
 class Service:
@@ -278,17 +279,6 @@ def test_a_layer_with_one_output_more_makes_only_that(service: Service) -> None:
     waiting = dict(layers.claim(job, [both], {}, lambda _: False))
     assert waiting.pop(workflow)["keys"] == {"soci": "ka"}
     assert [args["keys"] for args in waiting.values()] == [{"estargz": "kb"}]
-
-
-def test_cancelling_a_job_leaves_layers_that_others_want(service: Service) -> None:
-    first, second = service.store.submit([ONE, replace(ONE, digest=D2)], tags_of)
-    layers = LayerStore(service.database, lambda: service.time)
-    ((shared, _),) = layers.claim(first, [WISH], {}, lambda _: False)
-    other = replace(WISH, digest="sha256:" + "b" * 64, keys={"soci": "kb"})
-    waiting = dict(layers.claim(second, [WISH, other], {}, lambda _: False))
-    (own,) = waiting.keys() - {shared}
-    service.jobs.cancel(second)
-    assert service.engine.cancelled == [f"{second}#1", own]
 
 
 class FakeInbox:

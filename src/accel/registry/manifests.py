@@ -2,7 +2,7 @@
 
 import threading
 
-from accel.errors import DigestMismatch, FormatError, RegistryError, UnsupportedError
+from accel.errors import DigestMismatch, FormatError, NotFoundError, RegistryError, UnsupportedError
 from accel.oci import MANIFEST_ACCEPT, Descriptor, check_digest, check_tag, hasher_for, parse_manifest
 from accel.registry.client import Repository
 from accel.registry.response import Response
@@ -46,6 +46,16 @@ class Manifests:
     def has(self, ref: str) -> bool:
         """Whether there is a manifest called ``ref``."""
         return self._repository.exists(_path(ref), f"manifest {ref}", accept=MANIFEST_ACCEPT) is not None
+
+    def digest_of(self, ref: str) -> str | None:
+        """The digest of what ``ref`` names now, without its bytes if the registry says it; None: nothing."""
+        response = self._repository.exists(_path(ref), f"manifest {ref}", accept=MANIFEST_ACCEPT)
+        if response is None:
+            return None
+        try:
+            return _claimed_digest(response) or self.get(ref)[0].digest
+        except NotFoundError:  # gone between the two questions
+            return None
 
     def put(self, raw: bytes, media_type: str, tag: str | None) -> Descriptor:
         """Store ``raw`` by its digest, or under ``tag``. MissingBlobsError names blobs that must be uploaded first."""

@@ -55,6 +55,10 @@ class RegistryStore:
         """Descriptor and verified bytes of ``ref`` (tag or digest; "": what the store's own reference names)."""
         return self._manifests.get(ref or self.reference.selector)
 
+    def tag_digest(self, tag: str) -> str | None:
+        """The digest of the manifest or index that ``tag`` names now; None if there is no such tag."""
+        return self._manifests.digest_of(tag)
+
     def blob(self, desc: Descriptor) -> RemoteBlob:
         """The blob; nothing is asked for before it is read."""
         return self._reader.blob(desc)

@@ -4,6 +4,7 @@ What durable workflows need is the engine's and lives apart from these. On SQLit
 writers take turns by a lock of that process: SQLite's own waiting starves some of them for seconds.
 """
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -227,6 +228,8 @@ class Database:
         self.is_sqlite = url.startswith("sqlite")
         self.engine = _sqlite(url) if self.is_sqlite else sa.create_engine(url, pool_size=10, max_overflow=20)
         self._lock = threading.Lock() if self.is_sqlite else nullcontext()
+        self._locks: dict[str, threading.Lock] = {}
+        self._locks_lock = threading.Lock()
         with self.write() as connection:
             if not self.is_sqlite:  # two processes that start together would both create the tables
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(4803521)"))
@@ -245,6 +248,25 @@ class Database:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
+
+    @contextmanager
+    def exclusive(self, name: str) -> Iterator[None]:
+        """Held by one thread of all processes at a time, for each ``name``."""
+        if self.is_sqlite:
+            with self._named_lock(name):
+                yield
+            return
+        key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(sa.select(sa.func.pg_advisory_lock(key)))
+            try:
+                yield
+            finally:
+                connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))
+
+    def _named_lock(self, name: str) -> threading.Lock:
+        with self._locks_lock:
+            return self._locks.setdefault(name, threading.Lock())
 
     @property
     def clock(self) -> sa.ColumnElement[float]:

@@ -5,14 +5,17 @@ from collections.abc import Callable, Iterable
 import sqlalchemy as sa
 
 from accel.errors import ConfigError, NotFoundError
-from accel.service.database import job_layers, jobs
+from accel.service.database import jobs
 from accel.service.jobs.ids import run_id
 from accel.service.jobs.store import JobStore, Row
 from accel.service.model import ENDED, JobState, Wanted
 
 
 class Jobs:
-    """The jobs, for the API: ``cancel_workflow`` stops one in the engine, ``wake`` has queued jobs looked at."""
+    """The jobs, for the API.
+
+    ``cancel_workflow`` stops one in the engine, and what only that one waits for; ``wake`` has queued jobs looked at.
+    """
 
     def __init__(
         self,
@@ -64,9 +67,7 @@ class Jobs:
             connection.execute(
                 jobs.update().where(jobs.c.id == job).values(state=state, reason="", updated_at=now, **ended)
             )
-            only_ours = _workflows_of_nobody_else(connection, job)
-        for workflow in (run_id(job, row["run"]), *only_ours):
-            self._cancel_workflow(workflow)
+        self._cancel_workflow(run_id(job, row["run"]))
         self._store.log(job, state)
 
     def _again(self, job: str, states: tuple[str, ...]) -> None:
@@ -85,20 +86,3 @@ class Jobs:
             raise NotFoundError(f"no job {job}")
         return row
 
-
-def _workflows_of_nobody_else(connection: sa.Connection, job: str) -> list[str]:
-    """Layers being made that no other job waits for."""
-    other, other_job = job_layers.alias(), jobs.alias()
-    wanted_elsewhere = sa.exists().where(
-        other.c.workflow == job_layers.c.workflow,
-        other.c.job != job,
-        other.c.job == other_job.c.id,
-        other_job.c.state.in_(("queued", "running")),
-    )
-    mine = sa.select(job_layers.c.workflow).where(
-        job_layers.c.job == job,
-        job_layers.c.state.in_(("waiting", "running")),
-        job_layers.c.workflow.is_not(None),
-        ~wanted_elsewhere,
-    )
-    return list(connection.scalars(mine.distinct()))

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from accel.errors import AccelError
 from accel.service.database import jobs, targets
+from accel.service.engine import ENDED, Outcome
 from accel.service.jobs.ids import run_id
 from accel.service.jobs.store import JobStore
 from accel.service.model import Event, Wanted
@@ -34,7 +35,7 @@ class Engine(Protocol):
         self, workflow: str, id: str, args: dict[str, Any], *, queue: str, priority: int = 1, delay_s: float = 0
     ) -> None: ...
 
-    def state(self, id: str) -> str | None: ...
+    def state(self, id: str) -> Outcome | None: ...
 
 
 class Rules(Protocol):
@@ -169,12 +170,12 @@ class Submitter:
             rows = connection.execute(silent).all()
         n_changed = 0
         for job, run, attempt in rows:
-            state = self._engine.state(run_id(job, run))
-            if state in ("queued", "running"):
+            outcome = self._engine.state(run_id(job, run))
+            if outcome is not None and outcome.state not in ENDED:
                 continue
             n_changed += 1
             with self._store.database.write() as connection:
-                if state is None:
+                if outcome is None:
                     self._store.requeue(connection, job, run, attempt=attempt)
                 else:
                     reason = "given up: it ended without a result, most likely because its workers crashed"

@@ -5,6 +5,7 @@ import sqlite3
 
 import sqlalchemy.exc
 
+from accel.convert.parts import MissingResult
 from accel.errors import (
     AccelError,
     AuthError,
@@ -31,6 +32,8 @@ def describe(error: BaseException) -> Failure:
 
 
 def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, MissingResult):
+        return True  # what was lost is made again
     if isinstance(error, AuthError):
         return error.temporary
     if isinstance(error, RegistryError):

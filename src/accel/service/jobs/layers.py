@@ -28,7 +28,7 @@ class LayerStore:
     """The results in a database."""
 
     def __init__(self, database: Database, now: Callable[[], float]) -> None:
-        self._database = database
+        self.database = database
         self._now = now
 
     def claim(
@@ -40,7 +40,7 @@ class LayerStore:
         result is made twice. ``is_dead`` says whether a workflow ended; one that did and left no result is replaced.
         """
         waiting: dict[str, Json] = {}
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             connection.execute(job_layers.delete().where(job_layers.c.job == job))
             for position, wish in enumerate(wishes):
                 rows = self._rows(connection, wish)
@@ -65,7 +65,7 @@ class LayerStore:
         found = {}
         for output, key in wish.keys.items():
             query = sa.select(layer_results).where(layer_results.c.key == key)
-            if not self._database.is_sqlite:
+            if not self.database.is_sqlite:
                 query = query.with_for_update()
             row = connection.execute(query).mappings().first()
             if row is None:
@@ -141,7 +141,7 @@ class LayerStore:
         query = sa.select(layer_results.c.key, layer_results.c.result).where(
             layer_results.c.key.in_(list(keys)), layer_results.c.result.is_not(None)
         )
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return {key: result for key, result in connection.execute(query)}
 
     def store(
@@ -155,7 +155,7 @@ class LayerStore:
         state: str,
     ) -> None:
         """Keep results, by key, whose blobs are in ``place`` (registry, repository) now."""
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             for key, result in results.items():
                 connection.execute(
                     layer_results.update()
@@ -176,7 +176,7 @@ class LayerStore:
 
     def add_place(self, keys: Iterable[str], place: tuple[str, str]) -> None:
         """The blobs of those results are in ``place`` too."""
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             for key in keys:
                 self._add_place(connection, key, place)
 
@@ -189,12 +189,12 @@ class LayerStore:
     def places(self, key: str) -> list[tuple[str, str]]:
         """Registry and repository of places that have the blobs of a result."""
         query = sa.select(layer_places.c.registry, layer_places.c.repository).where(layer_places.c.key == key)
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return [(registry, repository) for registry, repository in connection.execute(query.limit(_PLACES))]
 
     def lost(self, keys: Iterable[str]) -> None:
         """Forget results whose blobs are nowhere any more: who needs them makes them again."""
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             gone = list(keys)
             connection.execute(layer_places.delete().where(layer_places.c.key.in_(gone)))
             connection.execute(

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 import sqlalchemy as sa
 
@@ -14,22 +15,22 @@ _EVERY_S = 1.0
 class LayerProgress:
     """Progress of the one layer that ``workflow`` makes, seen in all jobs that wait for it.
 
-    Raises ``Cancelled`` in the working thread when no such job is left.
+    Raises ``Cancelled`` in the working thread when ``should_stop`` says so.
     """
 
-    def __init__(self, database: Database, workflow: str) -> None:
+    def __init__(self, database: Database, workflow: str, should_stop: Callable[[], bool]) -> None:
         self._database = database
+        self._should_stop = should_stop
         self._mine = job_layers.c.workflow == workflow
         self._lock = threading.Lock()
         self._done = 0
         self._next = time.monotonic() + _EVERY_S
-        self._stopped = False
 
     def begin(self, stage: str, total_bytes: int | None) -> None: ...
 
     def advance(self, stage: str, n_bytes: int) -> None:
-        if self._stopped:
-            raise Cancelled("no job wants this layer any more")
+        if self._should_stop():
+            raise Cancelled("nobody waits for this layer any more")
         if not stage.startswith("push "):  # what is written is no part of the layer's size
             self._done += n_bytes
         if time.monotonic() >= self._next:
@@ -47,9 +48,7 @@ class LayerProgress:
                     job_layers.update().where(self._mine).values(state="running", done_bytes=self._done)
                 )
                 waiting = sa.select(jobs.c.id).join(job_layers, job_layers.c.job == jobs.c.id).where(self._mine)
-                alive = waiting.where(jobs.c.state.in_(("queued", "running"))).limit(1)
                 touched = jobs.update().where(jobs.c.id.in_(waiting), jobs.c.state == "running")
                 connection.execute(touched.values(updated_at=time.time()))
-                self._stopped = connection.execute(alive).first() is None
         finally:
             self._lock.release()
