@@ -19,6 +19,7 @@ from accel.service.settings import ServiceSettings
 log = logging.getLogger("accel.test")
 
 SECRET = "hunter2-but-longer/+="
+BASIC = {"user": "u", "password": "pw-b"}
 
 
 class Terminal(io.StringIO):
@@ -123,7 +124,7 @@ def test_secrets_of_the_settings_are_never_written_in_any_form() -> None:
             "registries": [{"host": "r.example"}],
             "sources": [
                 {"name": "a", "kind": "acr", "registry": "r.example", "auth": {"url_secret": [SECRET]}},
-                {"name": "b", "kind": "quay", "registry": "r.example", "auth": {"basic": {"user": "u", "password": "pw-b"}}},
+                {"name": "b", "kind": "quay", "registry": "r.example", "auth": {"basic": BASIC}},
                 {"name": "c", "kind": "ghcr", "registry": "r.example", "auth": {"hmac": {"secrets": ["hmac-of-c"]}}},
             ],
             "endpoints": [{"name": "e", "url": "https://e.example", "secrets": ["whsec_of_e"]}],
