@@ -31,7 +31,7 @@ def health_of(database: Database, events: Database) -> Iterator[Callable[..., He
     made: list[Health] = []
 
     def make(**options: object) -> Health:
-        settings = {"threads": lambda: [threading.current_thread()], "engine_started": lambda: True, **options}
+        settings = {"threads": lambda: {"dispatch": True}, "engine_started": lambda: True, **options}
         made.append(Health(database, events, **settings))  # type: ignore[arg-type]
         return made[-1]
 
@@ -56,10 +56,7 @@ def test_all_is_well(health_of: Callable[..., Health], tmp_path: Path) -> None:
 
 
 def test_a_thread_that_ended_is_named_and_means_not_alive(health_of: Callable[..., Health]) -> None:
-    dead = threading.Thread(target=int, name="dispatch")
-    dead.start()
-    dead.join()
-    health = health_of(threads=lambda: [threading.current_thread(), dead])
+    health = health_of(threads=lambda: {"web": True, "dispatch": False})
     assert health.health().status == 503 and wrong(health.health()) == {"threads": "ended: dispatch"}
     assert not health.ready().ok
 

@@ -7,7 +7,7 @@ Every check has a time to answer and is never asked twice at once, so probes do 
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,8 @@ class Report:
 class Health:
     """The checks of one process.
 
-    ``threads``: those that must run as long as the process does. ``folders``: where it writes. ``close`` waits (not
-    for ever) for checks that are still being asked.
+    ``threads``: name of each that must run as long as the process does, and whether it does. ``folders``: where the
+    process writes. ``close`` waits (not for ever) for checks that are still being asked.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Health:
         database: Database,
         events: Database,
         *,
-        threads: Callable[[], Iterable[threading.Thread]],
+        threads: Callable[[], Mapping[str, bool]],
         engine_started: Callable[[], bool],
         folders: Iterable[str | Path] = (),
         min_free_bytes: int = 256 << 20,
@@ -85,7 +85,7 @@ class Health:
     def health(self) -> Report:
         """Alive: every thread that must run does."""
         started = time.monotonic()
-        ended = sorted(thread.name for thread in self._threads() if not thread.is_alive())
+        ended = sorted(name for name, alive in self._threads().items() if not alive)
         detail = f"ended: {', '.join(ended)}" if ended else ""
         return Report((Check("threads", not ended, time.monotonic() - started, detail),))
 
