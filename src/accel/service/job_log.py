@@ -28,7 +28,7 @@ class JobLog(logging.Handler):
         redactor: Redactor,
         *,
         level: int = logging.INFO,
-        max_lines: int = 2000,
+        max_lines: int = 1000,
         batch_s: float = 0.5,
     ) -> None:
         super().__init__(level)
