@@ -1,6 +1,6 @@
 """Starts the real ``docker-registry`` (distribution 2.8, Debian package docker-registry) on loopback.
 
-with DockerRegistry(tmp_path) as registry:  # or with users={...}, or tokens=TokenServer(...)
+with DockerRegistry(tmp_path) as registry:  # or with users={...}, tokens=TokenServer(...), notify={"url": ...}
     RegistryStore(f"{registry.host}/app:v1", registry.options())
 """
 
@@ -40,7 +40,13 @@ class DockerRegistry:
     """One registry process with its storage below ``folder``: open, with htpasswd ``users``, or with ``tokens``."""
 
     def __init__(
-        self, folder: Path, *, users: Mapping[str, str] | None = None, tokens: TokenServer | None = None
+        self,
+        folder: Path,
+        *,
+        users: Mapping[str, str] | None = None,
+        tokens: TokenServer | None = None,
+        notify: Mapping[str, Any] | None = None,
+        port: int = 0,
     ) -> None:
         self._program = require_program("docker-registry", "docker-registry", "ACCEL_REQUIRE_REGISTRY")
         self._folder = folder
@@ -50,8 +56,10 @@ class DockerRegistry:
             "version": "0.1",
             "log": {"level": "info", "formatter": "text"},
             "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
-            "http": {"addr": "127.0.0.1:0", "secret": "only for this test"},
+            "http": {"addr": f"127.0.0.1:{port}", "secret": "only for this test"},
         }
+        if notify is not None:  # an endpoint of the registry's notifications: url, headers, …
+            self._notify(config, notify)
         if users is not None:
             config["auth"] = {"htpasswd": {"realm": "test", "path": str(_htpasswd(folder, users))}}
         if tokens is not None:
@@ -67,6 +75,11 @@ class DockerRegistry:
             }
         self._config = folder / "config.yml"
         self._config.write_text(json.dumps(config))  # JSON is YAML
+
+    @staticmethod
+    def _notify(config: dict[str, Any], endpoint: Mapping[str, Any]) -> None:
+        usual = {"name": "accel", "timeout": "1s", "threshold": 3, "backoff": "1s"}
+        config["notifications"] = {"endpoints": [{**usual, **endpoint}]}
 
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:

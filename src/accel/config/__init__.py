@@ -1,4 +1,4 @@
-"""Option values from the environment and from files: the only module that reads either.
+"""Option values from the environment and from files: the only package that reads either. ``service`` is about servers.
 
 REGISTRY_AUTH_FILE            credentials file, before all others
 DOCKER_CONFIG                 directory of docker's config.json (else ~/.docker)

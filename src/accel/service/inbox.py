@@ -1,0 +1,164 @@
+"""Events that were said yes to: on disk before the answer, in the order they came, each once.
+
+One thread writes, many events in a transaction; callers wait for the transaction their events are in. So a disk that
+takes 4 ms for a commit takes thousands of events a second, and nobody waits for anybody's lock.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from accel.errors import AccelError
+from accel.service.database import Database, inbox
+from accel.service.model import Event
+
+_BATCH = 500  # events in one transaction, about
+
+
+class InboxFull(AccelError):
+    """More events wait to be stored than there is room for; the sender should try again."""
+
+
+@dataclass(slots=True)
+class _Delivery:
+    events: Sequence[Event]
+    stored: "Future[int]" = field(default_factory=Future)
+
+
+class Inbox:
+    """The inbox of a database. Safe for threads; ``close`` stores what is waiting."""
+
+    def __init__(
+        self, database: Database, *, max_waiting: int = 10_000, now: Callable[[], float] = time.time
+    ) -> None:
+        self._database = database
+        self._now = now
+        self._max_waiting = max_waiting
+        self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
+        self._waiting: deque[_Delivery] = deque()
+        self._changed = threading.Condition()
+        self._arrived = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._write, name="accel-inbox", daemon=True)
+        self._thread.start()
+
+    def store(self, events: Sequence[Event]) -> int:
+        """How many of ``events`` were not known yet; all of them are on disk when it returns.
+
+        Raises InboxFull, and what the database raises.
+        """
+        return self._put(events).result()
+
+    async def store_async(self, events: Sequence[Event]) -> int:
+        """The same, for an event loop."""
+        return await asyncio.wrap_future(self._put(events))
+
+    def open(self, limit: int) -> list[tuple[int, Event]]:
+        """Events that were not handled yet, with their numbers, oldest first."""
+        query = sa.select(inbox.c.id, inbox.c.event).where(inbox.c.handled_at.is_(None))
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(inbox.c.id).limit(limit)).all()
+        return [(number, Event(**event)) for number, event in rows]
+
+    def handled(self, ids: Iterable[int], outcome: str) -> None:
+        """Note what became of events."""
+        with self._database.write() as connection:
+            connection.execute(
+                inbox.update()
+                .where(inbox.c.id.in_(list(ids)))
+                .values(handled_at=self._now(), outcome=outcome[:200])
+            )
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether events were stored here since the last call; waits for that as long as ``timeout_s``."""
+        came = self._arrived.wait(timeout_s)
+        self._arrived.clear()
+        return came
+
+    def counts(self) -> dict[str, int]:
+        """``open`` and ``handled`` events."""
+        is_open = inbox.c.handled_at.is_(None)
+        with self._database.read() as connection:
+            n_open = connection.scalar(sa.select(sa.func.count()).where(is_open)) or 0
+            n_all = connection.scalar(sa.select(sa.func.count()).select_from(inbox)) or 0
+        return {"open": n_open, "handled": n_all - n_open}
+
+    def prune(self, before: float) -> int:
+        """Forget events that were handled before then; one that is sent again so late counts as new."""
+        with self._database.write() as connection:
+            return connection.execute(inbox.delete().where(inbox.c.handled_at < before)).rowcount
+
+    def close(self) -> None:
+        """Store what waits, and end."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def _put(self, events: Sequence[Event]) -> "Future[int]":
+        delivery = _Delivery(events)
+        with self._changed:
+            if self._closing or len(self._waiting) >= self._max_waiting:
+                raise InboxFull("events cannot be stored at the moment")
+            self._waiting.append(delivery)
+            self._changed.notify_all()
+        return delivery.stored
+
+    def _take(self) -> list[_Delivery]:
+        """What waits, as far as a transaction goes; empty at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+            taken, n_events = [], 0
+            while self._waiting and n_events < _BATCH:
+                taken.append(self._waiting.popleft())
+                n_events += len(taken[-1].events)
+            return taken
+
+    def _write(self) -> None:
+        while taken := self._take():
+            try:
+                counts = self._store(taken)
+            except Exception as error:  # noqa: BLE001  it is raised where the answer is given
+                for delivery in taken:
+                    delivery.stored.set_exception(error)
+                continue
+            for delivery, n_new in zip(taken, counts, strict=True):
+                delivery.stored.set_result(n_new)
+            self._arrived.set()
+
+    def _store(self, taken: Iterable[_Delivery]) -> list[int]:
+        now = self._now()
+        counts = []
+        with self._database.write() as connection:
+            for delivery in taken:
+                n_new = 0
+                for event in delivery.events:
+                    row = self._insert(inbox).values(**_row(event), received_at=now).on_conflict_do_nothing()
+                    n_new += connection.execute(row).rowcount == 1
+                counts.append(n_new)
+        return counts
+
+
+def _row(event: Event) -> dict[str, Any]:
+    return {"source": event.source, "event_id": event.event_id, "event": asdict(event)}

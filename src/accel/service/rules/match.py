@@ -1,0 +1,75 @@
+"""Whether a rule is about an image.
+
+A pattern between slashes (``/v[0-9]+/``) is a regular expression that must match the whole name. Any other is a glob:
+``*`` and ``?`` stand for anything but a slash, ``**`` for anything, ``[abc]`` for one of these.
+"""
+
+import re
+from functools import lru_cache
+
+from accel.errors import ConfigError
+from accel.service.settings import Pattern, RuleSettings
+
+_MAX_PATTERN = 500
+_MAX_NAME = 255  # registries allow no longer ones; a bound on what an expression has to work on
+_FIELDS = ("registry", "namespace", "repository", "tag", "pusher")
+_GLOB = re.compile(r"\*\*|\*|\?|\[!?[^\]/]+\]|.", re.DOTALL)
+
+
+def matches(rule: RuleSettings, *, registry: str, repository: str, tag: str, pusher: str | None) -> bool:
+    """Whether the rule, were it enabled, covers an image. Nobody known pushed it: a rule about pushers does not."""
+    return not why_not(rule, registry=registry, repository=repository, tag=tag, pusher=pusher)
+
+
+def why_not(rule: RuleSettings, *, registry: str, repository: str, tag: str, pusher: str | None) -> str:
+    """Why the rule does not cover the image, in a few words; "" if it does."""
+    values = (registry, repository.rpartition("/")[0], repository, tag, pusher)
+    for name, value in zip(_FIELDS, values, strict=True):
+        pattern: Pattern = getattr(rule, name)
+        if value is None:
+            if pattern.include or pattern.exclude:
+                return f"{name}: not known who pushed it"
+            continue
+        if pattern.include and not any(_one(text, value) for text in pattern.include):
+            return f"{name}: {value!r} is not included"
+        excluded = next((text for text in pattern.exclude if _one(text, value)), None)
+        if excluded is not None:
+            return f"{name}: {value!r} is excluded by {excluded!r}"
+    return ""
+
+
+def check(rule: RuleSettings) -> None:
+    """Raises ConfigError for a pattern that is none."""
+    for name in _FIELDS:
+        pattern: Pattern = getattr(rule, name)
+        for text in (*pattern.include, *pattern.exclude):
+            try:
+                _compiled(text)
+            except (re.error, ValueError) as error:
+                raise ConfigError(f"rule {rule.name!r}, {name}: {text[:100]!r}: {error}") from None
+
+
+def _one(text: str, value: str) -> bool:
+    return len(value) <= _MAX_NAME and _compiled(text).fullmatch(value) is not None
+
+
+@lru_cache(maxsize=4096)
+def _compiled(text: str) -> re.Pattern[str]:
+    if len(text) > _MAX_PATTERN:
+        raise ValueError(f"longer than {_MAX_PATTERN} characters")
+    if len(text) > 1 and text.startswith("/") and text.endswith("/"):
+        return re.compile(text[1:-1])
+    return re.compile("".join(_part(part) for part in _GLOB.findall(text)), re.DOTALL)
+
+
+def _part(part: str) -> str:
+    if part == "**":
+        return ".*"
+    if part == "*":
+        return "[^/]*"
+    if part == "?":
+        return "[^/]"
+    if len(part) > 2 and part.startswith("["):
+        inside = part[1:-1].replace("\\", r"\\")
+        return f"[^{inside[1:]}]" if inside.startswith("!") else f"[{inside}]"
+    return re.escape(part)
