@@ -4,6 +4,7 @@ import threading
 
 from accel.errors import DigestMismatch, FormatError, NotFoundError, RegistryError, UnsupportedError
 from accel.oci import MANIFEST_ACCEPT, Descriptor, check_digest, check_tag, hasher_for, parse_manifest
+from accel.registry.challenge import Scope
 from accel.registry.client import Repository
 from accel.registry.response import Response
 from accel.registry.transport import Body
@@ -77,6 +78,17 @@ class Manifests:
             with self._lock:
                 self._linked.add(descriptor.digest)
         return descriptor
+
+    def delete(self, digest: str) -> None:
+        """Remove a manifest by its digest (distribution-spec «Deleting manifests»)."""
+        self._repository.send(
+            "DELETE",
+            f"manifests/{check_digest(digest)}",
+            what=f"deletion of manifest {digest}",
+            ok=(200, 202, 204),
+            push=True,
+            more=(Scope.repository(self._repository.name, "delete"),),
+        ).discard()
 
     def is_linked(self, digest: str) -> bool:
         """Whether the registry said, when this manifest was put, that it has noted its ``subject``."""

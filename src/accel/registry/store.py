@@ -88,6 +88,10 @@ class RegistryStore:
     def put_manifest(self, raw: bytes, media_type: str, *, tag: str | None = None) -> Descriptor:
         return self._manifests.put(raw, media_type, tag or None)
 
+    def delete_manifest(self, digest: str) -> None:
+        """Remove a manifest, and with it every tag on it. NotFoundError if it is not there."""
+        self._manifests.delete(digest)
+
     def referrers(self, digest: str, artifact_type: str | None = None) -> list[Descriptor]:
         return self._referrers.find(digest, artifact_type)
 

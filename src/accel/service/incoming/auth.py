@@ -1,7 +1,6 @@
 """Whether a request may tell us anything. Secrets are compared in constant time."""
 
 import base64
-import binascii
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
@@ -9,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pydantic import SecretStr
 
 from accel.service.settings import HmacAuth, SourceAuth
+from accel.service.standard_webhooks import signature
 
 _WINDOW_S = 300.0  # Standard Webhooks: an older (or younger) message may be a replay
 
@@ -42,25 +42,10 @@ def _signed(auth: HmacAuth, headers: Mapping[str, str], body: bytes, now: float)
     message_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not timestamp.isdecimal() or len(timestamp) > 12 or abs(now - int(timestamp)) > _WINDOW_S:
         return False
-    signed = f"{message_id}.{timestamp}.".encode() + body
     said = headers.get("webhook-signature", "").split(" ")[:10]
-    signatures = [one.removeprefix("v1,") for one in said if one.startswith("v1,")]
     return _any(
-        _same(one, base64.b64encode(hmac.new(_key(secret), signed, hashlib.sha256).digest()).decode())
-        for secret in auth.secrets
-        for one in signatures
+        _same(one, signature(secret, message_id, timestamp, body)) for secret in auth.secrets for one in said
     )
-
-
-def _key(secret: SecretStr) -> bytes:
-    """Standard Webhooks: ``whsec_`` and base64; anything else is taken as it is."""
-    text = secret.get_secret_value()
-    if text.startswith("whsec_"):
-        try:
-            return base64.b64decode(text.removeprefix("whsec_"), validate=True)
-        except binascii.Error:
-            pass
-    return text.encode()
 
 
 def _raw(secret: SecretStr) -> bytes:

@@ -49,6 +49,19 @@ def check(rule: RuleSettings) -> None:
                 raise ConfigError(f"rule {rule.name!r}, {name}: {text[:100]!r}: {error}") from None
 
 
+def is_glob(text: str) -> bool:
+    """Whether a pattern may stand for several names."""
+    return any(one in text for one in "*?[") or (len(text) > 1 and text.startswith("/") and text.endswith("/"))
+
+
+def glob_matches(text: str, value: str) -> bool:
+    """Whether a pattern covers a name. Raises ConfigError for a pattern that is none."""
+    try:
+        return _one(text, value)
+    except (re.error, ValueError) as error:
+        raise ConfigError(f"{text[:100]!r}: {error}") from None
+
+
 def _one(text: str, value: str) -> bool:
     return len(value) <= _MAX_NAME and _compiled(text).fullmatch(value) is not None
 

@@ -1,0 +1,94 @@
+"""Images that no event told of: registries lose events, and some images were there before the service.
+
+Every tag of the repositories that are configured is looked at: is it an image that the rules cover, and is its result
+what it should be?
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from accel.errors import AccelError, ConfigError
+from accel.registry.catalog import catalog
+from accel.registry.client import RegistryClient
+from accel.registry.store import RegistryStore
+from accel.service.model import Origin, Wanted
+from accel.service.rules.match import glob_matches, is_glob
+from accel.service.settings import ServiceSettings
+
+_log = logging.getLogger(__name__)
+
+
+class Rules(Protocol):
+    """The part of the rules that is needed here."""
+
+    def decide(
+        self, registry: str, repository: str, tag: str, digest: str, pusher: str | None, origin: Origin
+    ) -> list[Wanted]: ...
+
+    def is_own_tag(self, tag: str) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CatchUp:
+    """Looks through registries. ``is_done`` says whether the result of a wanted image is there, or will be."""
+
+    settings: ServiceSettings
+    store_of: Callable[[str, str], RegistryStore]
+    client_of: Callable[[str], RegistryClient]
+    rules: Rules
+    is_done: Callable[[Wanted, RegistryStore], bool]
+
+    def scan(self, registry: str) -> Iterator[Wanted]:
+        """What is missing in the repositories that are configured to be scanned."""
+        settings = next(one for one in self.settings.registries if one.host == registry)
+        yield from self.look(registry, settings.scan.repositories if settings.scan else (), "scan")
+
+    def look(self, registry: str, patterns: Iterable[str], origin: Origin) -> Iterator[Wanted]:
+        """What is missing in repositories that match one of ``patterns``; one that cannot be read is passed over.
+
+        The catalog is asked for only if a pattern has wildcards. Raises ConfigError for an unknown registry, and
+        RegistryError if there is no catalog.
+        """
+        if self.settings.host_of(registry) is None:
+            raise ConfigError(f"registry {registry} is not configured")
+        for repository in self.repositories(registry, tuple(patterns)):
+            store = self.store_of(registry, repository)
+            try:
+                yield from self._of_repository(store, registry, repository, origin)
+            except AccelError as error:
+                _log.warning("repository %s/%s could not be scanned: %s", registry, repository, error)
+            finally:
+                store.close()
+
+    def repositories(self, registry: str, patterns: tuple[str, ...]) -> Iterator[str]:
+        """Names that match, each once."""
+        seen: set[str] = set()
+        named = [pattern for pattern in patterns if not is_glob(pattern)]
+        globs = [pattern for pattern in patterns if is_glob(pattern)]
+        found: Iterable[str] = named
+        if globs:
+            listed = catalog(self.client_of(registry))
+            matching = (name for name in listed if any(glob_matches(glob, name) for glob in globs))
+            found = (name for names in (named, matching) for name in names)
+        for name in found:
+            if name not in seen:
+                seen.add(name)
+                yield name
+
+    def _of_repository(
+        self, store: RegistryStore, registry: str, repository: str, origin: Origin
+    ) -> Iterator[Wanted]:
+        for tag in store.tags():
+            if self.rules.is_own_tag(tag):
+                continue
+            digest = store.tag_digest(tag)
+            if digest is None:
+                continue
+            try:
+                wanted = self.rules.decide(registry, repository, tag, digest, None, origin)
+            except ConfigError as error:
+                _log.warning("%s/%s:%s: %s", registry, repository, tag, error)
+                continue
+            yield from (one for one in wanted if not self.is_done(one, store))
