@@ -211,7 +211,15 @@ class EndpointSettings(Model):
     types: tuple[Literal["queued", "started", "done", "skipped", "failed"], ...] = ("done", "skipped", "failed")
     tag: str = ""
     attempts: int = Field(12, ge=1)
-    timeout_s: Seconds = Field(10, alias="timeout")
+    timeout_s: Seconds = Field(10, alias="timeout", gt=0)
+
+    @model_validator(mode="after")
+    def _is_an_expression(self) -> Self:
+        try:
+            re.compile(self.tag)
+        except re.error as error:
+            raise ValueError(f"tag {self.tag!r} is no regular expression: {error}") from None
+        return self
 
 
 class ProtectionSettings(Model):

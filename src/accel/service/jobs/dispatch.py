@@ -13,7 +13,7 @@ from accel.service.database import jobs, targets
 from accel.service.engine import ENDED, Outcome
 from accel.service.jobs.ids import run_id
 from accel.service.jobs.store import JobStore
-from accel.service.model import Event, Wanted
+from accel.service.model import Event, Origin, Wanted
 
 _log = logging.getLogger(__name__)
 _BATCH = 200
@@ -42,7 +42,7 @@ class Rules(Protocol):
     """The part of the rules that is needed here."""
 
     def decide(
-        self, registry: str, repository: str, tag: str, digest: str, pusher: str | None, origin: str
+        self, registry: str, repository: str, tag: str, digest: str, pusher: str | None, origin: Origin
     ) -> list[Wanted]: ...
 
     def is_own_tag(self, tag: str) -> bool: ...

@@ -1,0 +1,6 @@
+"""The HTTP API, its description, and the page: ``create_app``."""
+
+from accel.service.api.app import create_app
+from accel.service.api.state import ServiceState
+
+__all__ = ["ServiceState", "create_app"]
