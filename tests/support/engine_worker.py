@@ -1,6 +1,6 @@
 """A process that works on the workflows of the engine's tests, and what drives it.
 
-    python -m support.engine_worker URL EXECUTOR LOG [--ttl S] [--at-once N] [--per-process N]
+    python -m support.engine_worker URL SERVICE_URL EXECUTOR LOG [--ttl S] [--at-once N] …
 
 Every step of a workflow writes a line to LOG before and after it: ``time start|end executor workflow step``.
 """
@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from accel.errors import RegistryError
 from accel.service.database import Database
-from accel.service.engine import Context, Engine, Queue
+from accel.service.engine import Context, Engine, Queue, wait_for_database
 from accel.service.leases import Leases
 
 Start = Callable[..., Engine]
@@ -78,7 +78,8 @@ class Flows:
         return result
 
     def _break(self, args: dict[str, Any]) -> None:
-        raise RegistryError(args.get("message", "no"), status=503, temporary=args.get("temporary", False))
+        message = "".join(map(chr, args.get("characters", [])))  # any, JSON or not
+        raise RegistryError(message, status=503, temporary=args.get("temporary", False))
 
     def _die(self, id: str) -> None:
         self._write("start", id, "die")
@@ -100,9 +101,12 @@ def lines(store: Store, what: str = "start", step: str | None = None) -> list[tu
 class Worker:
     """One such process. Left with SIGKILL, unless ``stop`` ended it."""
 
-    def __init__(self, store: Store, *, ttl_s: float = 3.0, at_once: int = 20, per_process: int = 10) -> None:
+    def __init__(
+        self, store: Store, *, ttl_s: float = 1.5, at_once: int = 20, per_process: int = 10, max_attempts: int = 8
+    ) -> None:
         self.name = f"w-{uuid.uuid4().hex[:8]}"
         limits = ["--ttl", str(ttl_s), "--at-once", str(at_once), "--per-process", str(per_process)]
+        limits += ["--max-attempts", str(max_attempts)]
         run = [sys.executable, "-m", "support.engine_worker", store.url, store.service_url, self.name, str(store.log)]
         path = os.pathsep.join([str(_HERE), *sys.path])
         self._errors = store.log.with_name(f"{self.name}.stderr")
@@ -170,12 +174,16 @@ def main() -> None:
     parser.add_argument("--ttl", type=float, default=3.0)
     parser.add_argument("--at-once", type=int, default=20)
     parser.add_argument("--per-process", type=int, default=10)
+    parser.add_argument("--max-attempts", type=int, default=8)
     asked = parser.parse_args()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    wait_for_database(asked.service_url, stop)
     database = Database(asked.service_url)
     leases = Leases(database)
-    engine = Engine(asked.url, asked.executor, leases, ttl_s=asked.ttl, beat_s=0.5, poll_s=0.1, max_attempts=3)
+    engine = Engine(
+        asked.url, asked.executor, leases, ttl_s=asked.ttl, beat_s=0.5, poll_s=0.1, max_attempts=asked.max_attempts
+    )
     Flows(engine, asked.log)
     engine.start([Queue(name, at_once=asked.at_once, per_process=asked.per_process) for name in QUEUES])
     sys.stdout.write("ready\n")

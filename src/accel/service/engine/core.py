@@ -16,8 +16,9 @@ from typing import Any, ClassVar
 import dbos
 import sqlalchemy as sa
 
-from accel.errors import Cancelled, ConfigError
+from accel.errors import ConfigError
 from accel.service.engine.context import Abandoned, Context
+from accel.service.engine.outage import UNREACHABLE, wait_for_database
 from accel.service.engine.reaper import Reaper
 from accel.service.engine.records import APPLICATION, SCHEMA, Records
 from accel.service.engine.values import Describe, ErrorRecord, Outcome, Queue, WorkflowFailed, plain, storable
@@ -31,7 +32,6 @@ Workflow = Callable[[Context, dict[str, Any]], dict[str, Any]]
 # Of the order of steps in our workflows: another order is another version, and a process takes up only its own.
 VERSION = "1"
 MAX_ATTEMPTS = 8  # processes that may die on a workflow before it is given up
-_BACKOFF_S = (0.5, 15.0)  # first and longest pause between tries to start
 
 
 class Engine:
@@ -93,12 +93,9 @@ class Engine:
             if Engine._running is not None:
                 raise ConfigError("an engine runs in this process already")
             Engine._running = self
-        pause = _BACKOFF_S[0]
+        wait_for_database(self._url, self.closing)
         while not self._started(queues):
-            log.warning("the engine's database does not answer, trying again in %.1f s", pause)
-            if self.closing.wait(pause):
-                raise Cancelled("the engine was closed before its database answered")
-            pause = min(pause * 2, _BACKOFF_S[1])
+            wait_for_database(self._url, self.closing)
 
     def submit(
         self, workflow: str, id: str, args: dict[str, Any], *, queue: str, priority: int = 1, delay_s: float = 0.0
@@ -140,7 +137,7 @@ class Engine:
         """Whether this process is still the one that runs a workflow; yes as long as the database does not answer."""
         try:
             return self._records.is_running_in(id, self.executor_id)
-        except sa.exc.OperationalError:
+        except UNREACHABLE:
             return True
 
     def record_of(self, error: Exception) -> ErrorRecord:
@@ -171,11 +168,11 @@ class Engine:
         try:
             if self._url.startswith("sqlite"):
                 _use_wal(self._url)
-            self._records.ping()
             if queues:
                 self._reaper.beat()  # before anything is taken up: who has work and no lease is dead
             self._launch(queues)
-        except sa.exc.OperationalError:
+        except UNREACHABLE as error:
+            log.warning("the engine did not start: %s", type(error).__name__)
             dbos.DBOS.destroy(destroy_registry=True)
             self._dbos = None
             return False

@@ -40,11 +40,6 @@ class Records:
         self._outputs = sa.table("workflow_output", *map(sa.column, _OUTPUT_COLUMNS), schema=schema)
         self._steps = sa.table("operation_outputs", *map(sa.column, _STEP_COLUMNS), schema=schema)
 
-    def ping(self) -> None:
-        """Raises if the database does not answer."""
-        with self._engine.connect() as connection:
-            connection.execute(sa.select(1))
-
     def outcome(self, id: str) -> Outcome | None:
         """How far a workflow is; None: there is none of that id."""
         flows, outputs = self._flows.c, self._outputs.c
