@@ -18,6 +18,7 @@ from accel.service.leases import Leases
 from support.engine_worker import Flows, Start, Store, lines, states, until
 from support.postgres import Postgres
 
+SQLITE = pytest.mark.parametrize("engine_store", ["sqlite"], indirect=True)  # where the database makes no difference
 KINDS = (("start", 1), ("end", -1))
 ALL = (Queue("images"), Queue("layers"))
 
@@ -88,11 +89,13 @@ def test_limits_hold_and_priorities_go_first(engine_of: Start, engine_store: Sto
     assert peak == 2
 
 
+@SQLITE
 def test_a_priority_is_one_or_more(submitter: Engine) -> None:
     with pytest.raises(ConfigError, match="must be 1 or more"):
         submitter.submit("layer", "a", {"seconds": 0}, queue="layers", priority=0)
 
 
+@SQLITE
 def test_a_process_without_queues_takes_nothing_up(submitter: Engine, engine_of: Start, engine_store: Store) -> None:
     submitter.submit("layer", "a", {"seconds": 0}, queue="layers")
     threading.Event().wait(1.0)
@@ -104,6 +107,7 @@ def test_a_process_without_queues_takes_nothing_up(submitter: Engine, engine_of:
     assert states(engine, ["a"]) == {"a": "waiting"} and lines(engine_store) == []
 
 
+@SQLITE
 def test_a_delayed_workflow_starts_later(engine_of: Start, engine_store: Store) -> None:
     engine = engine_of()
     engine.start(ALL)
@@ -135,6 +139,7 @@ def test_an_error_is_a_record_for_who_waits_and_who_asks(engine_of: Start) -> No
     assert [(e.type, e.retriable, e.message) for e in caught] == [("RegistryError", True, "o\\ud800\0")]
 
 
+@SQLITE
 def test_the_caller_says_what_is_kept_of_an_error(engine_of: Start) -> None:
     engine = engine_of(describe=lambda error: {"type": "X", "message": "y", "retriable": True, "status": 503})
     engine.start(ALL)
@@ -150,6 +155,7 @@ def test_what_is_not_json_is_refused(value: Any) -> None:
         plain({"x": value})
 
 
+@SQLITE
 def test_a_step_that_gives_no_json_fails_the_workflow(engine_of: Start) -> None:
     engine = engine_of()
 
@@ -180,6 +186,7 @@ def test_cancel_stops_children_but_not_those_that_another_image_waits_for(
     assert engine.state("own").error["type"] == "Cancelled"
 
 
+@SQLITE
 def test_a_running_step_sees_that_it_is_cancelled(engine_of: Start) -> None:
     engine = engine_of()
     begun, seen = threading.Event(), threading.Event()
@@ -253,15 +260,15 @@ def test_the_store_holds_no_pickle(engine_of: Start, engine_store: Store) -> Non
     reader.dispose()
 
 
+@SQLITE
 def test_an_sqlite_store_is_in_wal_mode(engine_of: Start, engine_store: Store) -> None:
-    if not engine_store.url.startswith("sqlite"):
-        pytest.skip("PostgreSQL has no such mode")
     engine_of().start()
     connection = sqlite3.connect(str(sa.make_url(engine_store.url).database))
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
 
 
+@SQLITE
 def test_one_engine_runs_in_a_process_and_another_after_it(submitter: Engine, engine_of: Start) -> None:
     second = engine_of()
     with pytest.raises(ConfigError, match="runs in this process"):
@@ -272,9 +279,25 @@ def test_one_engine_runs_in_a_process_and_another_after_it(submitter: Engine, en
     assert second.state("a") is not None
 
 
+@SQLITE
 def test_two_workflows_have_two_names(engine_of: Start) -> None:
     with pytest.raises(ConfigError, match="two workflows"):
         engine_of().workflow("layer")(lambda context, args: {})
+
+
+def test_what_ended_long_ago_is_forgotten(engine_of: Start, engine_store: Store) -> None:
+    engine = engine_of()
+    engine.start(ALL)
+    for id in ("a", "b"):
+        engine.submit("layer", id, {"seconds": 0}, queue="layers")
+        ended(engine, id)
+    engine.submit("layer", "later", {"seconds": 0}, queue="layers", delay_s=60)
+    assert engine.prune(3600) == 0
+    assert [engine.prune(-1, limit=1) for _ in range(3)] == [1, 1, 0]
+    assert states(engine, ["a", "b", "later"]) == {"later": "waiting"}
+    engine.submit("layer", "a", {"seconds": 0}, queue="layers")
+    ended(engine, "a")
+    assert [flow for _, _, flow, _ in lines(engine_store)] == ["a", "b", "a"]
 
 
 def test_closing_ends_all_threads(engine_of: Start) -> None:
@@ -287,6 +310,7 @@ def test_closing_ends_all_threads(engine_of: Start) -> None:
     until(lambda: not [thread for thread in set(threading.enumerate()) - before if thread.is_alive()])
 
 
+@SQLITE
 def test_dbos_logs_through_us_and_advertises_nothing(engine_of: Start, caplog: Any, capfd: Any) -> None:
     with caplog.at_level(logging.DEBUG, "accel"):
         engine = engine_of()
@@ -315,7 +339,7 @@ def test_the_private_function_of_dbos_hands_on_only_what_the_named_process_has(
     assert len(lines(engine_store)) == 2
 
 
-def test_an_engine_waits_for_its_database(postgres: Postgres, tmp_path: Any, caplog: Any) -> None:
+def test_an_engine_waits_for_its_database(tmp_path: Any, caplog: Any) -> None:
     with Postgres(tmp_path) as server:
         url = server.url.replace("postgresql", "postgresql+psycopg", 1)
         database = Database(url)
@@ -333,6 +357,7 @@ def test_an_engine_waits_for_its_database(postgres: Postgres, tmp_path: Any, cap
         database.close()
 
 
+@SQLITE
 def test_closing_ends_the_wait_for_a_database(tmp_path: Any, engine_database: Database) -> None:
     engine = Engine("postgresql+psycopg://nobody@127.0.0.1:1/none", "w", Leases(engine_database))
     raised: list[BaseException] = []

@@ -42,7 +42,10 @@ class Context:
             raise WorkflowFailed(stored.data if isinstance(stored.data, dict) else {}) from None
 
     def spawn(self, workflow: str, id: str, args: dict[str, Any], *, queue: str, priority: int = 1) -> "Handle":
-        """A handle of the workflow ``id``, which is started if there was none of that id, ever."""
+        """A handle of the workflow ``id``, which is started if there was none of that id, ever.
+
+        Who waits keeps its place in its queue, so what it waits for needs another queue.
+        """
         self._engine.submit(workflow, id, args, queue=queue, priority=priority)
         return Handle(self._engine, self, id)
 

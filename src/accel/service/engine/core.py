@@ -10,6 +10,7 @@
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
@@ -21,7 +22,16 @@ from accel.service.engine.context import Abandoned, Context
 from accel.service.engine.outage import UNREACHABLE, wait_for_database
 from accel.service.engine.reaper import Reaper
 from accel.service.engine.records import APPLICATION, SCHEMA, Records
-from accel.service.engine.values import Describe, ErrorRecord, Outcome, Queue, WorkflowFailed, plain, storable
+from accel.service.engine.values import (
+    ENDED,
+    Describe,
+    ErrorRecord,
+    Outcome,
+    Queue,
+    WorkflowFailed,
+    plain,
+    storable,
+)
 from accel.service.engine.values import describe as describe_error
 from accel.service.leases import Leases
 
@@ -96,6 +106,8 @@ class Engine:
         wait_for_database(self._url, self.closing)
         while not self._started(queues):
             wait_for_database(self._url, self.closing)
+        if self.closing.is_set():  # by another thread, which found nothing to close yet
+            self.close()
 
     def submit(
         self, workflow: str, id: str, args: dict[str, Any], *, queue: str, priority: int = 1, delay_s: float = 0.0
@@ -125,13 +137,20 @@ class Engine:
         todo = [id]
         while todo:
             one = todo.pop()
-            children = list(self._records.lonely_children(one))
-            dbos.DBOS.cancel_workflow(one)
-            todo += children
+            if (seen := self.state(one)) is not None and seen.state not in ENDED:
+                dbos.DBOS.cancel_workflow(one)
+            todo += self._records.lonely_children(one)
 
     def state(self, id: str) -> Outcome | None:
         """How far a workflow is; None: there is none of that id."""
         return self._records.outcome(id)
+
+    def prune(self, age_s: float, limit: int = 1000) -> int:
+        """Forgets up to ``limit`` workflows that ended longer ago, and says how many; their ids are free again."""
+        old = self._records.ended_before(time.time() - age_s, limit)
+        if old:
+            dbos.DBOS.delete_workflows(old)
+        return len(old)
 
     def owns(self, id: str) -> bool:
         """Whether this process is still the one that runs a workflow; yes as long as the database does not answer."""
@@ -150,7 +169,7 @@ class Engine:
         if self._dbos is not None:
             for event in self._dbos.background_thread_stop_events:
                 event.set()
-            self._reaper.recovers = False
+            self._reaper.leave()
             with self._idle:
                 self._idle.wait_for(lambda: self._active == 0, timeout=drain_s)
             dbos.DBOS.destroy(destroy_registry=True)
