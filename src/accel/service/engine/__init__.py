@@ -2,6 +2,7 @@
 
 from accel.service.engine.context import Context, Handle
 from accel.service.engine.core import MAX_ATTEMPTS, VERSION, Engine, Workflow
+from accel.service.engine.outage import wait_for_database
 from accel.service.engine.values import ENDED, ErrorRecord, Outcome, Queue, State, WorkflowFailed, describe
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "Workflow",
     "WorkflowFailed",
     "describe",
+    "wait_for_database",
 ]

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import dbos
 
-from accel.service.engine.values import ENDED, WorkflowFailed, plain
+from accel.service.engine.outage import UNREACHABLE
+from accel.service.engine.values import ENDED, Outcome, WorkflowFailed, plain
 
 if TYPE_CHECKING:
     from accel.service.engine.core import Engine
@@ -41,7 +42,10 @@ class Context:
             raise WorkflowFailed(stored.data if isinstance(stored.data, dict) else {}) from None
 
     def spawn(self, workflow: str, id: str, args: dict[str, Any], *, queue: str, priority: int = 1) -> "Handle":
-        """A handle of the workflow ``id``, which is started if there was none of that id, ever."""
+        """A handle of the workflow ``id``, which is started if there was none of that id, ever.
+
+        Who waits keeps its place in its queue, so what it waits for needs another queue.
+        """
         self._engine.submit(workflow, id, args, queue=queue, priority=priority)
         return Handle(self._engine, self, id)
 
@@ -83,8 +87,15 @@ class Handle:
         Not stored once more with the one that waits: how a workflow ended never changes.
         """
         while True:
-            outcome = self._engine.state(self.id)
+            outcome = self._seen()
             if outcome is not None and outcome.state in ENDED:
                 return outcome.value()
             if self._engine.closing.wait(self._engine.poll_s) or self._waiting.should_stop():
                 raise Abandoned(self._waiting.id)
+
+    def _seen(self) -> Outcome | None:
+        """The state of the workflow; None also while the database is away: that it is has not failed who waits."""
+        try:
+            return self._engine.state(self.id)
+        except UNREACHABLE:
+            return None

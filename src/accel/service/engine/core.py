@@ -10,17 +10,28 @@
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import dbos
 import sqlalchemy as sa
 
-from accel.errors import Cancelled, ConfigError
+from accel.errors import ConfigError
 from accel.service.engine.context import Abandoned, Context
+from accel.service.engine.outage import UNREACHABLE, wait_for_database
 from accel.service.engine.reaper import Reaper
 from accel.service.engine.records import APPLICATION, SCHEMA, Records
-from accel.service.engine.values import Describe, ErrorRecord, Outcome, Queue, WorkflowFailed, plain, storable
+from accel.service.engine.values import (
+    ENDED,
+    Describe,
+    ErrorRecord,
+    Outcome,
+    Queue,
+    WorkflowFailed,
+    plain,
+    storable,
+)
 from accel.service.engine.values import describe as describe_error
 from accel.service.leases import Leases
 
@@ -31,7 +42,6 @@ Workflow = Callable[[Context, dict[str, Any]], dict[str, Any]]
 # Of the order of steps in our workflows: another order is another version, and a process takes up only its own.
 VERSION = "1"
 MAX_ATTEMPTS = 8  # processes that may die on a workflow before it is given up
-_BACKOFF_S = (0.5, 15.0)  # first and longest pause between tries to start
 
 
 class Engine:
@@ -93,12 +103,11 @@ class Engine:
             if Engine._running is not None:
                 raise ConfigError("an engine runs in this process already")
             Engine._running = self
-        pause = _BACKOFF_S[0]
+        wait_for_database(self._url, self.closing)
         while not self._started(queues):
-            log.warning("the engine's database does not answer, trying again in %.1f s", pause)
-            if self.closing.wait(pause):
-                raise Cancelled("the engine was closed before its database answered")
-            pause = min(pause * 2, _BACKOFF_S[1])
+            wait_for_database(self._url, self.closing)
+        if self.closing.is_set():  # by another thread, which found nothing to close yet
+            self.close()
 
     def submit(
         self, workflow: str, id: str, args: dict[str, Any], *, queue: str, priority: int = 1, delay_s: float = 0.0
@@ -128,19 +137,26 @@ class Engine:
         todo = [id]
         while todo:
             one = todo.pop()
-            children = list(self._records.lonely_children(one))
-            dbos.DBOS.cancel_workflow(one)
-            todo += children
+            if (seen := self.state(one)) is not None and seen.state not in ENDED:
+                dbos.DBOS.cancel_workflow(one)
+            todo += self._records.lonely_children(one)
 
     def state(self, id: str) -> Outcome | None:
         """How far a workflow is; None: there is none of that id."""
         return self._records.outcome(id)
 
+    def prune(self, age_s: float, limit: int = 1000) -> int:
+        """Forgets up to ``limit`` workflows that ended longer ago, and says how many; their ids are free again."""
+        old = self._records.ended_before(time.time() - age_s, limit)
+        if old:
+            dbos.DBOS.delete_workflows(old)
+        return len(old)
+
     def owns(self, id: str) -> bool:
         """Whether this process is still the one that runs a workflow; yes as long as the database does not answer."""
         try:
             return self._records.is_running_in(id, self.executor_id)
-        except sa.exc.OperationalError:
+        except UNREACHABLE:
             return True
 
     def record_of(self, error: Exception) -> ErrorRecord:
@@ -153,7 +169,7 @@ class Engine:
         if self._dbos is not None:
             for event in self._dbos.background_thread_stop_events:
                 event.set()
-            self._reaper.recovers = False
+            self._reaper.leave()
             with self._idle:
                 self._idle.wait_for(lambda: self._active == 0, timeout=drain_s)
             dbos.DBOS.destroy(destroy_registry=True)
@@ -171,11 +187,11 @@ class Engine:
         try:
             if self._url.startswith("sqlite"):
                 _use_wal(self._url)
-            self._records.ping()
             if queues:
                 self._reaper.beat()  # before anything is taken up: who has work and no lease is dead
             self._launch(queues)
-        except sa.exc.OperationalError:
+        except UNREACHABLE as error:
+            log.warning("the engine did not start: %s", type(error).__name__)
             dbos.DBOS.destroy(destroy_registry=True)
             self._dbos = None
             return False

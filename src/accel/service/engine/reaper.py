@@ -6,13 +6,14 @@ round starts from what the tables say, and what failed is tried again with the n
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
 
 import dbos
-import sqlalchemy as sa
 
+from accel.service.engine.outage import UNREACHABLE
 from accel.service.engine.records import Records
 from accel.service.leases import Leases
 
@@ -21,10 +22,11 @@ log = logging.getLogger(__name__)
 PREFIX = "worker/"
 _FORGET_S = 3600.0
 _PRUNE_EVERY_S = 600.0
+_JOIN_S = 5.0
 
 
 class Reaper:
-    """The thread that does it, from ``start`` to ``stop``."""
+    """Two threads, from ``start`` to ``stop``: handing on may take long, and must not hold up the beat."""
 
     def __init__(
         self, leases: Leases, records: Records, *, executor_id: str, version: str, ttl_s: float, beat_s: float
@@ -35,12 +37,17 @@ class Reaper:
         self._version = version
         self._ttl_s = ttl_s
         self._beat_s = beat_s
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="engine-reaper", daemon=True)
-        self._beaten_at = 0.0
-        self._judge_from = 0.0
+        self._leaving = threading.Event()  # no more reaping
+        self._stopping = threading.Event()  # no more beats
+        self._beating = threading.Thread(
+            target=self._repeat, args=(self._stopping, self.beat), name="engine-beat", daemon=True
+        )
+        self._reaping = threading.Thread(
+            target=self._repeat, args=(self._leaving, self.reap, self._prune), name="engine-reaper", daemon=True
+        )
+        self._beaten_at = -math.inf
+        self._judge_from = math.inf
         self._prune_at = 0.0
-        self.recovers = True  # False: only beat
 
     def beat(self) -> None:
         """Says that this process is alive. After a gap, others may have missed beats for the same reason
@@ -64,26 +71,36 @@ class Reaper:
             dbos.DBOS._recover_pending_workflows(sorted(dead))
 
     def start(self) -> None:
-        self._thread.start()
+        self._beating.start()
+        self._reaping.start()
+
+    def leave(self) -> None:
+        """Beats, but hands nothing on any more."""
+        self._leaving.set()
 
     def stop(self) -> None:
-        """Ends the thread and gives the lease up, so that the others need not wait for what is left here."""
+        """Ends the threads and gives the lease up, so that the others need not wait for what is left here."""
+        self._leaving.set()
         self._stopping.set()
-        self._thread.join()
+        self._beating.join(_JOIN_S)  # dbos waits for a database that is away, and cannot be told to stop
+        self._reaping.join(_JOIN_S)
         self._quietly(lambda: self._leases.release(PREFIX + self._executor_id, self._executor_id))
 
-    def _run(self) -> None:
-        while not self._stopping.wait(self._beat_s):
-            self._quietly(self.beat)
-            if self.recovers:
-                self._quietly(self.reap)
-            if time.monotonic() > self._prune_at:
-                self._prune_at = time.monotonic() + _PRUNE_EVERY_S
-                self._quietly(lambda: self._leases.prune(PREFIX, _FORGET_S))
+    def _prune(self) -> None:
+        if time.monotonic() > self._prune_at:
+            self._prune_at = time.monotonic() + _PRUNE_EVERY_S
+            self._leases.prune(PREFIX, _FORGET_S)
+
+    def _repeat(self, end: threading.Event, *acts: Callable[[], object]) -> None:
+        while not end.wait(self._beat_s):
+            for act in acts:
+                self._quietly(act)
 
     def _quietly(self, act: Callable[[], object]) -> None:
-        """An unreachable database is no reason to end: the next beat tries again."""
+        """Whatever fails is tried again with the next beat: a thread that ended would leave this process for dead."""
         try:
             act()
-        except sa.exc.SQLAlchemyError as error:
-            log.warning("the database did not take it, trying again: %s", type(error).__name__)
+        except UNREACHABLE as error:
+            log.warning("the database does not answer: %s", type(error).__name__)
+        except Exception:
+            log.exception("looking after workers failed, trying again")

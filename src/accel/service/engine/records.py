@@ -4,7 +4,6 @@ The few columns used here are those of dbos 3.4; the engine's tests fail if anot
 """
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -39,11 +38,6 @@ class Records:
         self._flows = sa.table("workflow_status", *map(sa.column, _FLOW_COLUMNS), schema=schema)
         self._outputs = sa.table("workflow_output", *map(sa.column, _OUTPUT_COLUMNS), schema=schema)
         self._steps = sa.table("operation_outputs", *map(sa.column, _STEP_COLUMNS), schema=schema)
-
-    def ping(self) -> None:
-        """Raises if the database does not answer."""
-        with self._engine.connect() as connection:
-            connection.execute(sa.select(1))
 
     def outcome(self, id: str) -> Outcome | None:
         """How far a workflow is; None: there is none of that id."""
@@ -91,7 +85,7 @@ class Records:
         with self._engine.connect() as connection:
             return {owner for (owner,) in connection.execute(query) if owner is not None}
 
-    def lonely_children(self, id: str) -> Iterator[str]:
+    def lonely_children(self, id: str) -> list[str]:
         """Live workflows that this one started, or would have, and that no other live workflow waits for."""
         mine, others, flows = self._steps.alias(), self._steps.alias(), self._flows
         parent, child = flows.alias(), flows.alias()
@@ -111,7 +105,14 @@ class Records:
             .distinct()
         )
         with self._engine.connect() as connection:
-            yield from connection.execute(query).scalars().all()
+            return list(connection.execute(query).scalars())
+
+    def ended_before(self, when: float, limit: int) -> list[str]:
+        """Workflows that ended before ``when`` (seconds since 1970), the oldest first."""
+        flows = self._flows.c
+        query = sa.select(flows.workflow_uuid).where(flows.completed_at < int(when * 1000), ~flows.status.in_(_LIVE))
+        with self._engine.connect() as connection:
+            return list(connection.execute(query.order_by(flows.completed_at).limit(limit)).scalars())
 
     def close(self) -> None:
         self._engine.dispose()
@@ -119,6 +120,7 @@ class Records:
 
 _FLOW_COLUMNS = (
     "workflow_uuid", "status", "output", "error", "executor_id", "application_version", "recovery_attempts",
+    "completed_at",
 )  # fmt: skip
 _OUTPUT_COLUMNS = ("workflow_uuid", "output", "error")
 _STEP_COLUMNS = ("workflow_uuid", "child_workflow_id")
