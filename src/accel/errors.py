@@ -9,6 +9,7 @@
     ├── NotFoundError (LookupError) no such image, tag, manifest, blob or path
     ├── RegistryError               a registry's refusal or failure; ``temporary`` says if trying again may help
     │   └── AuthError               no (valid) credentials, or no permission
+    ├── Refused                     what was asked for is in use, or not possible as things are
     ├── ConfigError (ValueError)    options or configuration that cannot work
     ├── VerifyError                 an image does not hold what its index claims
     └── Cancelled                   the caller asked to stop
@@ -26,6 +27,7 @@ __all__ = [
     "LimitError",
     "NotFoundError",
     "ReferenceSyntaxError",
+    "Refused",
     "RegistryError",
     "TruncatedError",
     "UnsupportedError",
@@ -68,6 +70,10 @@ class RegistryError(AccelError):
 
 class AuthError(RegistryError):
     """No (valid) credentials, or no permission."""
+
+
+class Refused(AccelError):
+    """What was asked for is in use, or not possible as things are."""
 
 
 class ConfigError(AccelError, ValueError):

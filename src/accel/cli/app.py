@@ -13,8 +13,13 @@ from accel.cli.exits import EPILOG, INTERNAL, INTERRUPTED, USAGE, guarded
 from accel.cli.extract import extract
 from accel.cli.index import index
 from accel.cli.inspect import inspect
+from accel.cli.jobs import jobs
 from accel.cli.ls import ls
 from accel.cli.options import with_registries
+from accel.cli.protect import backfill, deliveries, protect
+from accel.cli.rules import rules
+from accel.cli.serve import serve, worker
+from accel.cli.service_options import with_service
 from accel.cli.verify import verify
 
 HELP = """
@@ -30,6 +35,8 @@ An IMAGE is [dim]\\[docker://]host/repo:tag, oci:DIR\\[:TAG], oci-archive:FILE\\
 or docker-archive:FILE\\[:TAG][/dim].
 """
 
+_SERVICE = "The conversion service"
+
 app = typer.Typer(
     name="accel",
     help=HELP,
@@ -42,6 +49,11 @@ app = typer.Typer(
 
 for _command in (convert, index, ls, cat, extract, inspect, verify, bench):
     app.command(epilog=EPILOG)(guarded(with_registries(_command)))
+app.command(epilog=EPILOG, rich_help_panel=_SERVICE)(guarded(serve))
+app.command(epilog=EPILOG, rich_help_panel=_SERVICE)(guarded(worker))
+app.command(epilog=EPILOG, rich_help_panel=_SERVICE)(guarded(with_service(backfill)))
+for _group in (rules, jobs, protect, deliveries):
+    app.add_typer(_group, rich_help_panel=_SERVICE)
 
 
 def _show_version(wanted: bool) -> None:

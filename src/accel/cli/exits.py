@@ -21,6 +21,7 @@ from accel.errors import (
     LimitError,
     NotFoundError,
     ReferenceSyntaxError,
+    Refused,
     RegistryError,
     UnsupportedError,
     VerifyError,
@@ -35,6 +36,7 @@ BAD_DATA = 5
 REGISTRY = 6
 NOTHING_TO_INDEX = 7
 LOCAL_IO = 8
+REFUSED = 9
 INTERNAL = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -46,6 +48,7 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (AuthError, AUTH),
     (RegistryError, REGISTRY),
     (NotFoundError, NOT_FOUND),
+    (Refused, REFUSED),
     (ConfigError, USAGE),
     (ReferenceSyntaxError, USAGE),
     (VerifyError, MISMATCH),
@@ -59,7 +62,8 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
 
 EPILOG = (
     "Exit codes: 0 done, 1 verify found mismatches, 2 wrong usage, 3 not found, 4 credentials or permission, "
-    "5 bad data, 6 registry or network, 7 nothing to index, 8 local disk or file, 130 interrupted."
+    "5 bad data, 6 registry or network, 7 nothing to index, 8 local disk or file, 9 refused by the service, "
+    "130 interrupted."
 )
 
 _Params = ParamSpec("_Params")

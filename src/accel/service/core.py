@@ -27,6 +27,7 @@ from accel.service.stores import Stores
 from accel_core import n_cpus
 
 Json = dict[str, Any]
+_MAX_DEATHS = 20  # of processes that had a workflow; most are innocent and were only there
 _SMALL_AT_ONCE = 8  # questions to registries that events ask
 
 
@@ -48,13 +49,21 @@ class Core:
     ) -> None:
         self.settings = settings
         self.database = database
-        self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        # An embedded store has one process at a time: the next one takes up at once what the last one left.
+        unique = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self.worker = "embedded" if database.is_sqlite else unique
         self.leases = Leases(database)
         self.stores = Stores(settings, registries)
         self.jobs = JobStore(database, emit)
         self.layers = LayerStore(database, self.jobs.now)
         self.protector = protector(self.stores)
-        self.engine = Engine(database_url(settings.store, "engine"), self.worker, self.leases, describe=describe)
+        self.engine = Engine(
+            database_url(settings.store, "engine"),
+            self.worker,
+            self.leases,
+            describe=describe,
+            max_attempts=_MAX_DEATHS,
+        )
         limits = settings.limits
         threads = limits.threads or n_cpus()
         self._workers = LayerWorkers(threads)

@@ -35,6 +35,7 @@ from accel.service.settings import RuleSettings
 _LIMIT = Query(50, ge=1, le=500)
 _MANY = Query(1000, ge=1, le=10_000)
 _BEFORE = Query(None, ge=0, le=2**62)
+_STATE = Query("", alias="state")
 _STATES = Query([], alias="state", max_length=10)
 _MANIFESTS = "/manifests/"
 
@@ -197,7 +198,7 @@ def other_routes(state: ServiceState, gate: Gate) -> APIRouter:
 
     @api.get("/deliveries", dependencies=gate.read, responses=answers())
     def list_deliveries(
-        state_: Text = Query("", alias="state"),
+        state_: Text = _STATE,
         job: Text = "",
         limit: int = _LIMIT,
         before: int | None = _BEFORE,

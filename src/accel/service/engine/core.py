@@ -109,6 +109,11 @@ class Engine:
         if self.closing.is_set():  # by another thread, which found nothing to close yet
             self.close()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and not closed."""
+        return self._dbos is not None and not self.closing.is_set()
+
     def submit(
         self, workflow: str, id: str, args: dict[str, Any], *, queue: str, priority: int = 1, delay_s: float = 0.0
     ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from accel.errors import AccelError, NotFoundError
+from accel.errors import AccelError, NotFoundError, Refused
 from accel.images import load
 from accel.registry.store import RegistryStore
 from accel.service.database import Database, dependencies, kept_manifests
@@ -29,7 +29,7 @@ KEEP_TAG = "accel-keep-{}"
 _BATCH = 200
 
 
-class InUse(AccelError):
+class InUse(Refused):
     """A source that may not be deleted. ``used_by`` are the accelerated tags that need it."""
 
     def __init__(self, image: str, used_by: tuple[str, ...]) -> None:
