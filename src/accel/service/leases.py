@@ -37,7 +37,7 @@ class Leases:
         )
         take = self._insert(leases).values(name=name, holder=holder, beat=now).on_conflict_do_nothing()
         with self._database.write() as connection:
-            return connection.execute(renew).rowcount == 1 or connection.execute(take).rowcount == 1
+            return any(connection.scalar(way.returning(leases.c.name)) is not None for way in (renew, take))
 
     def release(self, name: str, holder: str) -> None:
         """``holder`` gives ``name`` up, if it has it."""
