@@ -24,7 +24,8 @@ from accel.registry.store import RegistryStore
 from accel.service.api import ServiceState, create_app
 from accel.service.catchup import CatchUp
 from accel.service.core import Core
-from accel.service.database import facts, open_database, open_inbox
+from accel.service.database import database_url, facts, open_database, open_inbox
+from accel.service.engine import wait_for_database
 from accel.service.health import Health
 from accel.service.hooks import hook_routes
 from accel.service.inbox import Inbox
@@ -54,6 +55,7 @@ class Service:
 
     def __init__(self, settings: ServiceSettings, registries: RegistryOptions, stack: ExitStack) -> None:
         self.settings = settings
+        wait_for_database(database_url(settings.store, "service"), threading.Event())
         self.database = open_database(settings.store)
         stack.callback(self.database.close)
         self.events = open_inbox(settings.store)
@@ -73,6 +75,8 @@ class Service:
             result_tags=result_tags,
             resolve=self._resolve,
             deleted=self._deleted,
+            made=lambda seconds, read, written: self.metrics.layer_made(seconds, read=read, written=written),
+            reused=lambda saved: self.metrics.layer_reused(saved=saved),
         )
         stack.callback(self.core.close)
         self.loops: list[Loop] = []

@@ -46,6 +46,8 @@ class Core:
         result_tags: Callable[[Recipe, str], Iterable[str]],
         resolve: Callable[[Event], list[Wanted]],
         deleted: Callable[[Event], list[Json]],
+        made: Callable[[float, int, int], None] = lambda seconds, read, written: None,
+        reused: Callable[[int], None] = lambda saved: None,
     ) -> None:
         self.settings = settings
         self.database = database
@@ -55,7 +57,7 @@ class Core:
         self.leases = Leases(database)
         self.stores = Stores(settings, registries)
         self.jobs = JobStore(database, emit)
-        self.layers = LayerStore(database, self.jobs.now)
+        self.layers = LayerStore(database, self.jobs.now, reused)
         self.protector = protector(self.stores)
         self.engine = Engine(
             database_url(settings.store, "engine"),
@@ -74,7 +76,9 @@ class Core:
         self.workflows = Workflows(
             self.jobs,
             Planner(self.jobs, self.layers, self.stores, options, self._is_dead),
-            LayerMaker(self.layers, self.stores, Budget(limits.memory, limits.disk), self._workers, options),
+            LayerMaker(
+                self.layers, self.stores, Budget(limits.memory, limits.disk), self._workers, options, made
+            ),
             JobPublisher(self.jobs, self.layers, self.stores, self.protector, options, result_tags),
             resolve,
             deleted,

@@ -1,5 +1,6 @@
 """The step that makes what is missing of one layer."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ from accel.service.jobs.budget import Budget
 from accel.service.jobs.ids import recipe_from
 from accel.service.jobs.layers import LayerStore
 from accel.service.jobs.progress import LayerProgress
+from accel.service.logs import log_context
 from accel.service.model import Recipe
 from accel.service.stores import Stores
 
 Json = dict[str, Any]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class LayerMaker:
     budget: Budget
     workers: LayerWorkers
     options_of: Callable[[Recipe], ConvertOptions]
+    # Told of every layer that is made: seconds, bytes of the layer, bytes of what was made of it.
+    made: Callable[[float, int, int], None] = lambda seconds, read, written: None
 
     def make(self, workflow: str, args: Json, should_stop: Callable[[], bool]) -> Json:
         """Make the outputs named in ``args`` that have no result yet: what is stored is never made twice."""
@@ -35,10 +40,23 @@ class LayerMaker:
             return {"made": []}
         registry, name = args["place"]
         layer = Descriptor.from_json(args["layer"])
+        with log_context(job=args["job"], layer=layer.digest, registry=registry, repository=name):
+            return self._make(workflow, args, layer, missing, should_stop)
+
+    def _make(
+        self,
+        workflow: str,
+        args: Json,
+        layer: Descriptor,
+        missing: list[str],
+        should_stop: Callable[[], bool],
+    ) -> Json:
+        registry, name = args["place"]
         options = self.options_of(recipe_from(args["recipe"]))
         progress = LayerProgress(self.layers.database, workflow, should_stop)
         repository = self.stores(registry, name)
         started = time.monotonic()
+        _log.info("making %s of a layer of %d bytes", ", ".join(missing), layer.size)
         try:
             with self.budget.reserve(*estimate(layer, missing, options)):
                 made = convert_layer(repository, repository, layer, missing, options, progress, self.workers)
@@ -54,4 +72,7 @@ class LayerMaker:
             row=row,
             state=row["state"],
         )
+        seconds = time.monotonic() - started
+        _log.info("kept %s of the layer: %s, %.2f s", ", ".join(missing), row["state"], seconds)
+        self.made(seconds, layer.size, sum(result.blob.size for result in made.values() if result.blob))
         return {"made": missing}

@@ -25,10 +25,16 @@ class Wish:
 
 
 class LayerStore:
-    """The results in a database."""
+    """The results in a database. ``reused`` is told the size of every layer that needs no work."""
 
-    def __init__(self, database: Database, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        now: Callable[[], float],
+        reused: Callable[[int], None] = lambda saved: None,
+    ) -> None:
         self.database = database
+        self._reused = reused
         self._now = now
 
     def claim(
@@ -110,6 +116,7 @@ class LayerStore:
         """The row of the job's page, and a use of what is there."""
         keys = list(wish.keys.values())
         if not made_by:
+            self._reused(wish.comp_size)
             connection.execute(
                 layer_results.update()
                 .where(layer_results.c.key.in_(keys))

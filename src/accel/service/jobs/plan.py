@@ -1,5 +1,6 @@
 """The first step of a job: what its image is made of, whether it is worth it, and who makes which layer."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from accel.service.model import Recipe
 from accel.service.stores import Stores
 
 Json = dict[str, Any]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,9 @@ class Planner:
         ]
         args = {"job": job, "place": [row["registry"], row["repository"]], "recipe": row["recipe"]}
         args["priority"] = row["priority"]
-        return {"wait": self.layers.claim(job, wishes, args, self.is_dead)}
+        waiting = self.layers.claim(job, wishes, args, self.is_dead)
+        _log.info("run %d: %d layers, %d of them to be made", run, len(wishes), len(waiting))
+        return {"wait": waiting}
 
     def _begin(self, job: str, run: int, worker: str) -> bool:
         row = self.store.get(job)

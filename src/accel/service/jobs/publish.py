@@ -1,5 +1,6 @@
 """The last step of a job: manifests, and then the tags, but only those whose source still is this image."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from accel.service.model import Recipe
 from accel.service.stores import Stores
 
 Json = dict[str, Any]
+_log = logging.getLogger(__name__)
 
 
 class Protector(Protocol):
@@ -146,6 +148,7 @@ class JobPublisher:
             connection.execute(
                 targets.update().where(mine).values(state=state, digest=digest, updated_at=self.store.now())
             )
+            _log.info("tag %s: %s", target["tag"], state)
             if digest is not None and one is not None:
                 self._told(connection, row, recipe, target, one, digest)
         return digest is not None

@@ -5,6 +5,7 @@
     convert   plan ──> layer, layer, … (each a workflow of its own, shared with other images) ──> publish ──> end
 """
 
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,9 +16,11 @@ from accel.service.jobs.layer import LayerMaker
 from accel.service.jobs.plan import Planner
 from accel.service.jobs.publish import JobPublisher
 from accel.service.jobs.store import JobStore
+from accel.service.logs import log_context
 from accel.service.model import Event, Wanted
 
 Json = dict[str, Any]
+_log = logging.getLogger(__name__)
 _MAX_BACKOFF_S = 3600.0
 
 
@@ -44,7 +47,10 @@ class Workflows:
 
     def convert(self, context: Context, args: Json) -> Json:
         """One run of a job."""
-        job, run = args["job"], args["run"]
+        with log_context(job=args["job"], worker=self.worker):
+            return self._convert(context, args["job"], args["run"])
+
+    def _convert(self, context: Context, job: str, run: int) -> Json:
         try:
             outcome = context.step("plan", self.planner.plan, job, run, self.worker)
             if "wait" in outcome:
@@ -98,6 +104,7 @@ class Workflows:
         reason = f"{error['type']}: {error['message']}"
         # A layer that was cancelled with another job is wanted by this one still.
         may_pass = error["retriable"] or error["type"] == "Cancelled"
+        _log.warning("run %d: %s", run, reason)
         if not may_pass or row["attempt"] >= self.attempts:
             self.store.end(connection, job, run, "failed", reason)
             return
