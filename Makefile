@@ -9,6 +9,7 @@ CORE_TESTS ?= tests/core
 THREAD_TESTS ?= tests/core/test_threads.py
 PYTEST_ARGS ?=
 IMAGE ?=
+DEMO_ARGS ?=
 
 export ACCEL_JOBS := $(JOBS)
 
@@ -44,7 +45,7 @@ TSANITIZED = LD_PRELOAD="$$(readlink -f "$$($(CC) -print-file-name=libtsan.so)")
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv build test test-checked test-cpus sanitize tsan fuzz bench demo interop lint docs sdist wheel clean distclean
+.PHONY: help venv build test test-checked test-cpus sanitize tsan fuzz bench demo interop lint docs demo-service sdist wheel clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -108,6 +109,9 @@ bench: build  ## run the benchmarks (BENCH_ARGS=…)
 
 demo: build  ## convert a real image (IMAGE=reference, or one made here) and read it back through its index
 	$(PY) demo/run.py $(IMAGE)
+
+demo-service: build  ## push an image to a registry and watch its accelerated tag appear (needs docker-registry, skopeo)
+	$(PY) demo/service.py $(DEMO_ARGS)
 
 docs: build  ## regenerate docs/cli-reference.md from the command line itself
 	$(PY) tools/cli_reference.py docs/cli-reference.md
