@@ -37,9 +37,13 @@ def require_postgres() -> Path:
 
 
 class Postgres:
-    """One server of its own, at ``url``. It may be stopped hard and started again."""
+    """One server of its own, at ``url``. It may be stopped hard and started again.
 
-    def __init__(self, folder: Path) -> None:
+    ``host``: an address of this machine besides loopback, for clients in its /24.
+    """
+
+    def __init__(self, folder: Path, *, host: str = "127.0.0.1") -> None:
+        self._host = host
         self._programs = require_postgres()
         # Debian's server does not run as root, and its user must reach the folder, which pytest's is not.
         self._user = pwd.getpwnam("postgres") if os.getuid() == 0 else None
@@ -57,13 +61,17 @@ class Postgres:
             os.chown(self._folder, self._user.pw_uid, self._user.pw_gid)
         make = ["initdb", "-D", str(self._data), "-U", "accel", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
         subprocess.run(self._command(*make), check=True, stdout=subprocess.DEVNULL, cwd="/", **self._as_user())
+        if self._host != "127.0.0.1":
+            with (self._data / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {self._host.rpartition('.')[0]}.0/24 trust\n")
         self.start()
         return self
 
     def start(self) -> None:
         """Runs the server; returns when it answers."""
+        addresses = ",".join({"127.0.0.1", self._host})
         options = {  # synchronous_commit stays on: what was said to be stored outlives a crash of the server
-            "port": self._port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off",
+            "port": self._port, "listen_addresses": addresses, "unix_socket_directories": "", "fsync": "off",
             "full_page_writes": "off", "max_connections": 200, "shared_buffers": "16MB",
         }  # fmt: skip
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
@@ -97,7 +105,7 @@ class Postgres:
         shutil.rmtree(self._folder if self._user else self._data, ignore_errors=True)
 
     def _url(self, name: str) -> str:
-        return f"postgresql://accel@127.0.0.1:{self._port}/{name}"
+        return f"postgresql://accel@{self._host}:{self._port}/{name}"
 
     def _command(self, program: str, *arguments: str) -> list[str]:
         return [str(self._programs / program), *arguments]

@@ -47,6 +47,7 @@ class DockerRegistry:
         tokens: TokenServer | None = None,
         notify: Mapping[str, Any] | None = None,
         port: int = 0,
+        address: str = "127.0.0.1",
     ) -> None:
         self._program = require_program("docker-registry", "docker-registry", "ACCEL_REQUIRE_REGISTRY")
         self._folder = folder
@@ -56,7 +57,7 @@ class DockerRegistry:
             "version": "0.1",
             "log": {"level": "info", "formatter": "text"},
             "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
-            "http": {"addr": f"127.0.0.1:{port}", "secret": "only for this test"},
+            "http": {"addr": f"{address}:{port}", "secret": "only for this test"},
         }
         if notify is not None:  # an endpoint of the registry's notifications: url, headers, …
             self._notify(config, notify)
@@ -89,7 +90,7 @@ class DockerRegistry:
         deadline = time.monotonic() + _START_S
         while True:
             text = self._log.read_text(errors="replace")
-            if match := re.search(r"listening on (127\.0\.0\.1:\d+)", text):
+            if match := re.search(r"listening on ([0-9.]+:\d+)", text):
                 self.host = match[1]
                 return self
             if self._process.poll() is not None or time.monotonic() > deadline:

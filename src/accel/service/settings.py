@@ -188,11 +188,12 @@ class RuleSettings(Model):
 class LimitSettings(Model):
     """What the service may use. ``jobs`` counts images on their way in all processes; the others are for each process.
 
-    ``memory`` and ``disk`` bound what layers being converted take together; ``threads`` work on them.
+    ``memory`` and ``disk`` bound what layers being converted take together; ``threads`` work on them. A server with
+    ``layers: 0`` leaves all work to workers.
     """
 
     jobs: int = Field(16, ge=1)
-    layers: int = Field(2, ge=1)
+    layers: int = Field(2, ge=0)
     threads: int | None = Field(None, ge=1)  # default: the number of CPUs
     memory: Size = 2 << 30
     disk: Size = 20 << 30
