@@ -142,6 +142,12 @@ class RunningService:
         self.processes.clear()
         self._http.clear()
 
+    def cpu_seconds(self) -> float:
+        """What all processes took so far."""
+        tick = os.sysconf("SC_CLK_TCK")
+        stats = [Path(f"/proc/{process.pid}/stat").read_text() for process in self.processes.values()]
+        return sum(sum(map(int, stat.rpartition(")")[2].split()[11:13])) for stat in stats) / tick
+
     def log(self, name: str = "serve") -> str:
         """What a process said."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
