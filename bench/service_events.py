@@ -123,13 +123,24 @@ class Sender:
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def send(self, number: int, due: float) -> Answer:
+        """The answer; status 0 if the server hung up."""
+        try:
+            status = await self._send(request(number))
+        except (ConnectionError, asyncio.IncompleteReadError):
+            status = 0
+        return Answer(status, 1000 * (time.perf_counter() - due))
+
+    async def _send(self, raw: bytes) -> int:
         reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
-        writer.write(request(number))
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        writer.write(raw)
+        head = (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
+        length = next(line for line in head if line.startswith(b"content-length:"))
         await reader.readexactly(int(length.partition(b":")[2]))
-        self._idle.append((reader, writer))
-        return Answer(int(head.split(b" ", 2)[1]), 1000 * (time.perf_counter() - due))
+        if b"connection: close" in head:
+            writer.close()
+        else:
+            self._idle.append((reader, writer))
+        return int(head[0].split(b" ")[1])
 
     async def close(self) -> None:
         for _, writer in self._idle:

@@ -43,7 +43,8 @@ class Inbox:
         self._database = database
         self._now = now
         self._max_waiting = max_waiting
-        self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
+        insert = sqlite.insert if database.is_sqlite else postgresql.insert
+        self._insert = insert(inbox).on_conflict_do_nothing()  # made once: that takes longer than running it
         self._waiting: deque[_Delivery] = deque()
         self._changed = threading.Condition()
         self._arrived = threading.Event()
@@ -118,6 +119,7 @@ class Inbox:
 
     def _put(self, events: Sequence[Event]) -> "Future[int]":
         delivery = _Delivery(events)
+        delivery.stored.set_running_or_notify_cancel()  # who stops waiting does not stop the writer
         with self._changed:
             if self._closing or len(self._waiting) >= self._max_waiting:
                 raise InboxFull("events cannot be stored at the moment")
@@ -154,8 +156,8 @@ class Inbox:
             for delivery in taken:
                 n_new = 0
                 for event in delivery.events:
-                    row = self._insert(inbox).values(**_row(event), received_at=now).on_conflict_do_nothing()
-                    n_new += connection.execute(row).rowcount == 1
+                    row = {**_row(event), "received_at": now}
+                    n_new += connection.execute(self._insert, row).rowcount == 1
                 counts.append(n_new)
         return counts
 
