@@ -7,6 +7,7 @@ one that holds the lease "leader"; if it dies, another one has it a few seconds 
 import fcntl
 import logging
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -47,6 +48,7 @@ _log = logging.getLogger(__name__)
 _LEADER_TTL_S = 5.0
 _LOOK_S = 0.5  # for events that another process stored, and retries that are due
 _PRUNE_S = 3600.0
+_SWITCH_S = 0.0005  # for Python's lock: at its 5 ms a thread that computes delays each answer by some of these
 
 
 class Service:
@@ -235,6 +237,7 @@ class Leadership:
 
 def serve(settings: ServiceSettings, registries: RegistryOptions) -> None:
     """Answer requests and work, until a signal ends it."""
+    sys.setswitchinterval(_SWITCH_S)
     with ExitStack() as stack:
         stack.enter_context(sole_owner(settings.store))
         service = Service(settings, registries, stack)
