@@ -25,6 +25,7 @@ from measure import Row  # noqa: E402
 
 from support.running_service import HOOK_SECRET, RunningService, free_port  # noqa: E402
 
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 PER_S = 500
 SECONDS, TINY_SECONDS = 60, 2
 
@@ -120,7 +121,7 @@ class Sender:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._idle: list[Connection] = []
 
     async def send(self, number: int, due: float) -> Answer:
         """The answer; status 0 if the server hung up."""
@@ -131,7 +132,7 @@ class Sender:
         return Answer(status, 1000 * (time.perf_counter() - due))
 
     async def _send(self, raw: bytes) -> int:
-        reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = await self._connection()
         writer.write(raw)
         head = (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
         length = next(line for line in head if line.startswith(b"content-length:"))
@@ -142,10 +143,17 @@ class Sender:
             self._idle.append((reader, writer))
         return int(head[0].split(b" ")[1])
 
+    async def _connection(self) -> Connection:
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection("127.0.0.1", self._port)
+
     async def close(self) -> None:
         for _, writer in self._idle:
             writer.close()
-            await writer.wait_closed()
 
 
 async def send_all(port: int, seconds: int) -> dict[str, object]:

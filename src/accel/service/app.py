@@ -191,9 +191,12 @@ class Service:
         self.send_loop = Loop("send", sender.run_due, _LOOK_S, may)
 
         def dispatch() -> int:
+            started = time.monotonic()
             n_events = dispatcher.run_once()
             if n_events:
                 self.submit_loop.wake()
+                # Who sends events waits for an answer, nobody for this: it takes half of the time at most.
+                time.sleep(min(time.monotonic() - started, _LOOK_S))
             return n_events
 
         self.dispatch_loop = Loop("dispatch", dispatch, _LOOK_S, may)
