@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 _LEADER_TTL_S = 5.0
 _LOOK_S = 0.5  # for events that another process stored, and retries that are due
 _PRUNE_S = 3600.0
-_SWITCH_S = 0.0005  # for Python's lock: at its 5 ms a thread that computes delays each answer by some of these
+_SWITCH_S = 0.0001  # for Python's lock: at its 5 ms a thread that computes delays each answer by some of these
 
 
 class Service:
