@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
-from accel.errors import AccelError, ConfigError, RegistryError
+from accel.errors import AccelError, ConfigError, LimitError, RegistryError
 from accel.registry.catalog import catalog
 from accel.registry.client import RegistryClient
 from accel.registry.store import RegistryStore
@@ -44,14 +44,17 @@ class CatchUp:
     is_done: Callable[[Wanted, RegistryStore], bool]
 
     def scan(self, registry: str) -> Iterator[Wanted]:
-        """What is missing in the repositories that are configured to be scanned."""
+        """What is missing in the repositories that are configured to be scanned.
+
+        Where the catalog is refused these are the ones named in full. Raises RegistryError if it may come later.
+        """
         settings = next(one for one in self.settings.registries if one.host == registry)
         try:
             yield from self.look(registry, settings.scan.repositories if settings.scan else (), "scan")
-        except RegistryError as error:
-            if error.temporary:
+        except (RegistryError, LimitError) as error:
+            if isinstance(error, RegistryError) and error.temporary:
                 raise
-            _log.warning("%s gives no catalog, so only repositories named in full are scanned: %s", registry, error)
+            _log.warning("%s: no catalog, or not all of it, so not everything was scanned: %s", registry, error)
 
     def look(self, registry: str, patterns: Iterable[str], origin: Origin) -> Iterator[Wanted]:
         """What is missing in repositories that match one of ``patterns``; one that cannot be read is passed over.
