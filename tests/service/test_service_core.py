@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from accel.convert import ConvertOptions, convert
 from accel.oci import Platform
-from accel.registry import RegistryStore
+from accel.registry import Credential, Given, RegistryStore
 from accel.service.core import Core
 from accel.service.database import layer_results, open_database
 from accel.service.jobs.control import Jobs
@@ -63,6 +63,8 @@ class Running:
 
     def __init__(self, folder: Path, registry: FakeRegistry, **limits: Any) -> None:
         self.registry = registry
+        given = Given({registry.host: Credential("ada", registry.users["ada"])})
+        self.options = registry.options(credentials=given if registry.auth != "open" else None)
         self.settings = ServiceSettings.model_validate(
             {
                 "store": {"path": str(folder)},
@@ -76,7 +78,7 @@ class Running:
         self.protector = NoProtection()
         self.core = Core(
             self.settings,
-            registry.options(),
+            self.options,
             self.database,
             emit=lambda _, event: self.told.append(event),
             protector=lambda _: self.protector,
@@ -105,7 +107,7 @@ class Running:
         return built.descriptor.digest
 
     def store(self, name: str) -> RegistryStore:
-        return RegistryStore(f"{self.registry.host}/{name}:x", self.registry.options())
+        return RegistryStore(f"{self.registry.host}/{name}:x", self.options)
 
     def digest(self, name: str, tag: str) -> str | None:
         store = self.store(name)
@@ -323,3 +325,24 @@ def test_a_cancelled_job_stops_inside_a_layer(service: Running, registry: FakeRe
     control.cancel(job)
     assert service.ended(job)["state"] == "cancelled"
     assert service.digest("app", "v1_accelerated") is None
+
+
+@pytest.mark.parametrize("mode", ["index-only", "full"])
+def test_a_job_outlives_what_registries_do(tmp_path: Path, mode: str) -> None:
+    """Tokens that die in mid-job, redirects with signatures that expire, 429, answers and uploads that break off."""
+    with FakeRegistry(auth="token", storage=True) as registry, Running(tmp_path, registry) as service:
+        digest = service.push("app", an_image(), "v1")
+        layer = f"/blobs/{BASE.descriptor.digest}"
+        registry.expire_tokens()
+        registry.fail_next("GET", layer, status=429, retry_after=1)
+        registry.fail_next("GET", layer, act=registry.expire_tokens)
+        registry.fail_next("GET", layer, act=registry.expire_signatures, cut_after=1000)
+        registry.fail_next("GET", layer, cut_after=30_000)
+        registry.fail_next("PATCH", "", act=registry.expire_tokens)
+        registry.fail_next("PUT", "/blobs/uploads", take=100)
+        registry.fail_next("PUT", "/manifests/", status=503, times=2)
+        (job,) = service.submit(service.wanted("app", "v1", digest, replace(INDEX, mode=mode)))
+        row = service.ended(job)
+        assert (row["state"], row["reason"]) == ("done", "")
+        assert service.digest("app", "v1_accelerated")
+        assert 429 in {request.status for request in registry.seen("GET", layer)}

@@ -75,12 +75,18 @@ class RunningService:
         self.config = folder / "accel.yaml"
         self.config.write_text(json.dumps(config))  # JSON is YAML
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._environment: dict[str, str] = {}
         self._http = urllib3.PoolManager(retries=False)
 
     @property
     def notify(self) -> dict[str, Any]:
         """The endpoint that a registry is to send its events to."""
         return {"url": f"{self.url}/hooks/main", "headers": {"Authorization": [f"Bearer {HOOK_SECRET}"]}}
+
+    def with_environment(self, **variables: str) -> Self:
+        """This, with variables of the environment for its processes."""
+        self._environment |= variables
+        return self
 
     def __enter__(self) -> Self:
         self.start("serve")
@@ -100,7 +106,7 @@ class RunningService:
                 [*prefix, sys.executable, "-m", "accel", command, "--config", str(self.config)],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **self._environment},
             )
 
     def ready(self) -> None:
@@ -135,6 +141,12 @@ class RunningService:
                 raise AssertionError(f"{name} did not end: {self.log(name)[-3000:]}") from None
         self.processes.clear()
         self._http.clear()
+
+    def cpu_seconds(self) -> float:
+        """What all processes took so far."""
+        tick = os.sysconf("SC_CLK_TCK")
+        stats = [Path(f"/proc/{process.pid}/stat").read_text() for process in self.processes.values()]
+        return sum(sum(map(int, stat.rpartition(")")[2].split()[11:13])) for stat in stats) / tick
 
     def log(self, name: str = "serve") -> str:
         """What a process said."""

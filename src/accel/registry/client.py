@@ -4,17 +4,18 @@ import threading
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
-from accel.errors import NotFoundError, RegistryError
+from accel.errors import AccelError, NotFoundError, RegistryError
 from accel.registry.attempts import Attempts
 from accel.registry.auth import Authenticator
 from accel.registry.challenge import Scope, Scopes
-from accel.registry.errors import refusal
+from accel.registry.errors import TransientError, refusal
 from accel.registry.options import HUB_API, RegistryOptions
 from accel.registry.response import Meter, Response
 from accel.registry.transport import Body, Transport
 from accel.registry.urls import Origin, join
 
 _HUB_HOSTS = frozenset({"docker.io", "index.docker.io"})
+_STALE_LINK = (400, 401, 403)  # what object storages say to a signature that has run out
 _AUTH_ROUNDS = 3  # an expired token, then one for more scopes, then it is a refusal
 
 
@@ -72,7 +73,7 @@ class RegistryClient:
                 )
                 if response.status in ok:
                     return response
-                raise refusal(what, response.status, response.headers, response.error_body())
+                raise _refused(what, response)
             except RegistryError as error:
                 if not retry:
                     raise
@@ -102,6 +103,13 @@ class RegistryClient:
                 break
             self._auth.challenged(response, repository, scopes, authorization)
         return response
+
+
+def _refused(what: str, response: Response) -> AccelError:
+    error = refusal(what, response.status, response.headers, response.error_body())
+    if response.redirected and response.status in _STALE_LINK:
+        return TransientError(str(error), status=response.status)  # the registry signs a new one when asked again
+    return error
 
 
 class Repository:
