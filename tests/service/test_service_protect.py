@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from accel.service.protect import InUse, Protector
 from accel.service.protect.watch import Watch
 from accel.service.settings import ProtectionSettings
 from support.images import Built, attestation_of, file, gzip_layer, image, index, put, random_tar, tar_of
+from support.postgres import Postgres
 from support.registry_docker import DockerRegistry
 from support.registry_faults import FakeRegistry
 
@@ -29,6 +30,7 @@ TOP = gzip_layer(tar_of(file("etc/motd", b"hello")))
 ARM = gzip_layer(random_tar(2, 20, 4000))
 SOURCE = image([BASE, TOP])
 DAY_S = 86400.0
+on_both = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 
 
 def two_platforms() -> Built:
@@ -128,11 +130,16 @@ class Place:
                 assert blob.read_at(0, len(data)) == data
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(f"sqlite:///{tmp_path}/service.sqlite")
-    yield made
-    made.close()
+@pytest.fixture(params=["sqlite"])
+def database(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Database]:
+    with ExitStack() as stack:
+        url = f"sqlite:///{tmp_path}/service.sqlite"
+        if request.param == "postgresql":
+            (tmp_path / "postgres").mkdir()
+            server = stack.enter_context(Postgres(tmp_path / "postgres"))
+            url = "postgresql+psycopg://" + server.url.partition("://")[2]
+        with closing(Database(url)) as made:
+            yield made
     assert [one.name for one in threading.enumerate() if one.name.startswith("accel-")] == []
 
 
@@ -219,6 +226,7 @@ def test_a_deleted_platform_comes_back_by_event_and_by_sweep(place: Place) -> No
     place.assert_readable(built, "v1")
 
 
+@on_both
 def test_indexes_in_indexes_come_back_from_the_inside(played: Place, fake: FakeRegistry) -> None:
     inner = index([image([BASE], platform="linux/amd64"), image([ARM], platform="linux/arm64")])
     middle = index([inner])
@@ -382,6 +390,7 @@ def test_a_tag_is_deleted_and_what_it_names_stays(place: Place) -> None:
         assert store.tag_digest("v1") == source
 
 
+@on_both
 def test_what_was_kept_for_a_result_that_is_still_being_made_stays(played: Place) -> None:
     played.push(SOURCE, "v1")
     protector = played.protector(keep_tags=True)
@@ -397,6 +406,7 @@ def test_what_was_kept_for_a_result_that_is_still_being_made_stays(played: Place
     assert [tag for tag in ("v1", f"accel-keep-{SOURCE.digest[7:19]}") if played.digest(tag)] == ["v1"]
 
 
+@on_both
 def test_a_keep_tag_that_cannot_be_removed_now_is_removed_later(played: Place, fake: FakeRegistry) -> None:
     played.push(SOURCE, "v1")
     protector = played.protector(keep_tags=True)
@@ -493,6 +503,7 @@ def many(played: Place, n: int, repositories: int = 1) -> Protector:
     return protector
 
 
+@on_both
 def test_batches_take_what_was_never_checked_first_and_then_the_oldest(played: Place) -> None:
     many(played, 5)
     with played.database.write() as connection:
