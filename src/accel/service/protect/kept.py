@@ -62,7 +62,7 @@ class Kept:
             if (made := child.manifest or child.index) is not None
         }
         with self._database.write() as connection:
-            connection.execute(kept_manifests.update().where(_of(source)).values(kept_at=self._now()))
+            self.wanted(connection, source)
             there = set(connection.scalars(sa.select(kept_manifests.c.digest).where(_of(source))))
             rows = [
                 {
@@ -79,6 +79,10 @@ class Kept:
             ]
             if rows:
                 connection.execute(kept_manifests.insert(), rows)
+
+    def wanted(self, connection: sa.Connection, source: Source) -> None:
+        """Note that a source was needed until now."""
+        connection.execute(kept_manifests.update().where(_of(source)).values(kept_at=self._now()))
 
     def manifests(self, source: Source) -> dict[str, KeptManifest]:
         """What is kept of a source, by digest."""
@@ -97,7 +101,7 @@ class Kept:
             return {digest, *connection.scalars(query)}
 
     def loose(self, before: float, limit: int) -> list[Source]:
-        """Sources that no result needs, and that none was about to need since ``before``."""
+        """Sources that no result needs, nor did or was about to since ``before``."""
         query = sa.select(*(kept_manifests.c[name] for name in _SOURCE)).where(_is_loose(before)).distinct()
         with self._database.read() as connection:
             return [Source(*row) for row in connection.execute(query.limit(limit))]

@@ -19,7 +19,8 @@ Alarm = Callable[[str, str], None]  # job, in words
 
 _log = logging.getLogger(__name__)
 _BATCH = 200
-_GRACE_S = 86400.0  # at most so long after a source was kept it is recorded that it is needed
+# So long a source is kept that nobody needs: a result may be about to need it, or its tag come back.
+_GRACE_S = 86400.0
 _PUT_OFF = "put off"
 
 
@@ -132,6 +133,7 @@ class Watch:
     def _release(self, row: sa.RowMapping) -> Json:
         with self._database.write() as connection:
             connection.execute(dependencies.delete().where(_same(row)))
+            self._kept.wanted(connection, Source.of(row))
         return {"action": "released"}
 
     def _put_off(self, rows: list[sa.RowMapping]) -> None:
