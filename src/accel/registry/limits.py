@@ -7,6 +7,7 @@ perhaps) waits for a place but does not hold it.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,10 +17,10 @@ class HostLimit:
 
     def __init__(
         self,
-        max_requests: int | None,
-        requests_per_s: float | None,
-        clock: Callable[[], float],
-        sleep: Callable[[float], None],
+        max_requests: int | None = None,
+        requests_per_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._places = None if max_requests is None else threading.Semaphore(max_requests)
         self._every_s = 0.0 if requests_per_s is None else 1.0 / requests_per_s
@@ -52,6 +53,9 @@ class HostLimit:
             self._next_at = start + self._every_s
         if start > now:
             self._sleep(start - now)
+
+
+UNLIMITED = HostLimit()
 
 
 class HostLimits:

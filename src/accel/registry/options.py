@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from accel.errors import ConfigError
 from accel.registry.credentials import Anonymous, CredentialSource
-from accel.registry.limits import HostLimit, HostLimits
+from accel.registry.limits import UNLIMITED, HostLimit, HostLimits
 
 HUB_API = "registry-1.docker.io"  # what answers for docker.io
 
@@ -109,7 +109,9 @@ class RegistryOptions:
 
     def limit(self, name: str) -> HostLimit:
         """The limit on requests to a host, the same one for all who ask."""
-        named = self.host(name) or HostOptions()
+        named = self.host(name)
+        if named is None:
+            return UNLIMITED
         return self.limits.of(name, named.max_requests, named.requests_per_s, self.clock, self.sleep)
 
 
