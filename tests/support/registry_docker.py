@@ -107,9 +107,20 @@ class DockerRegistry:
         self._process.kill()
         self._process.wait()
 
+    def collect_garbage(self) -> None:
+        """Stop it, have it remove every blob that no manifest lists, and start it again."""
+        self._stop()
+        subprocess.run(
+            [self._program, "garbage-collect", str(self._config)], check=True, capture_output=True, timeout=60
+        )
+        self._start_again()
+
     def restart(self) -> None:
         """kill -9, and a new process on the same storage and port, which knows nothing of undelivered events."""
         self._stop()
+        self._start_again()
+
+    def _start_again(self) -> None:
         config = json.loads(self._config.read_text())
         config["http"]["addr"] = self.host
         self._config.write_text(json.dumps(config))

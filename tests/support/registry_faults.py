@@ -23,7 +23,7 @@ Switches, as arguments or attributes to be changed at any time:
     chunk_min       sent as OCI-Chunk-Min-Length
     locations       "relative" or "absolute" upload locations; each carries a query, only the newest is good to write
     forgetful       True: asking for the state of a broken upload by its last Location loses it, as distribution 2.8
-    page_size       tags and referrers per page, with Link headers
+    page_size       repositories, tags and referrers per page, with Link headers
     tls             an ssl.SSLContext to serve HTTPS with
 
 Faults: ``fail_next(method, path_pattern, …)`` arms one for the next ``times`` requests that match (patterns are
@@ -64,6 +64,7 @@ OCI_LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 _NAME = r"(?P<name>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
 _ROUTES = [
     ("base", re.compile(r"/v2/")),
+    ("catalog", re.compile(r"/v2/_catalog")),
     ("manifest", re.compile(rf"/v2/{_NAME}/manifests/(?P<ref>[^/]+)")),
     ("uploads", re.compile(rf"/v2/{_NAME}/blobs/uploads/")),
     ("upload", re.compile(rf"/v2/{_NAME}/blobs/uploads/(?P<key>[0-9a-f]+)")),
@@ -334,6 +335,8 @@ class FakeRegistry:
     def _scopes(request: Request, kind: str, match: re.Match[str]) -> set[str]:
         if kind == "base":
             return set()
+        if kind == "catalog":
+            return {"registry:catalog:*"}
         name = match["name"]
         actions = {"GET": ["pull"], "HEAD": ["pull"], "DELETE": ["delete"]}.get(
             request.method, ["pull", "push"]
@@ -368,7 +371,7 @@ class FakeRegistry:
         granted = set()
         for scope in " ".join(scopes).split():
             resource, _, actions = scope.rpartition(":")
-            allowed = {"pull", "push", "delete"} if known else {"pull"}
+            allowed = {"pull", "push", "delete", "*"} if known else {"pull"}
             if known or self.anonymous_pull:
                 granted |= {f"{resource}:{a}" for a in actions.split(",") if a in allowed}
         token = f"tok-{secrets.token_hex(12)}"
@@ -439,6 +442,10 @@ class FakeRegistry:
             return Answer(416, lying, b"invalid range: failed to overlap\n", cut_after=33)
         headers |= {"Content-Range": f"bytes {start}-{end}/{len(data)}"}
         return Answer(206, headers, data[start : end + 1])
+
+    def _catalog(self, request: Request) -> Answer:
+        names = sorted(self.content.repositories)
+        return self._page(request, "/v2/_catalog", names, lambda page: {"repositories": page})
 
     def _tags(self, request: Request, name: str) -> Answer:
         tags = sorted(self.tags(name))

@@ -57,6 +57,8 @@ def service_registries(
             ca_bundle=one.ca_cert,
             client_cert=one.client_cert,
             client_key=one.client_key,
+            max_requests=one.max_requests,
+            requests_per_s=one.requests_per_s,
         )
         for one in settings.registries
     }

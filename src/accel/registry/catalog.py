@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from accel.errors import LimitError, RegistryError
+from accel.errors import LimitError, NotFoundError, RegistryError
 from accel.registry.challenge import Scope
 from accel.registry.client import RegistryClient
 from accel.registry.errors import parse_json
@@ -21,9 +21,12 @@ def catalog(client: RegistryClient) -> Iterator[str]:
     url, n_pages = f"/v2/_catalog?n={_PAGE}", 0
     while True:
         what = f"{client.host}: list of repositories"
-        with client.send("GET", url, what=what, ok=(200,), scopes=(_SCOPE,)) as response:
-            value = parse_json(response.document(client.options.max_document_bytes), what)
-            links, at = response.header_values("Link"), response.url
+        try:
+            with client.send("GET", url, what=what, ok=(200,), scopes=(_SCOPE,)) as response:
+                value = parse_json(response.document(client.options.max_document_bytes), what)
+                links, at = response.header_values("Link"), response.url
+        except NotFoundError as error:
+            raise RegistryError(str(error), status=404) from error
         names = value.get("repositories") if isinstance(value, dict) else None
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise RegistryError(f"{what}: the answer is no list of repositories")

@@ -9,13 +9,12 @@ from accel.registry.attempts import Attempts
 from accel.registry.auth import Authenticator
 from accel.registry.challenge import Scope, Scopes
 from accel.registry.errors import TransientError, refusal
-from accel.registry.options import RegistryOptions
+from accel.registry.options import HUB_API, RegistryOptions
 from accel.registry.response import Meter, Response
 from accel.registry.transport import Body, Transport
 from accel.registry.urls import Origin, join
 
 _HUB_HOSTS = frozenset({"docker.io", "index.docker.io"})
-_HUB_API = "registry-1.docker.io"
 _STALE_LINK = (400, 401, 403)  # what object storages say to a signature that has run out
 _AUTH_ROUNDS = 3  # an expired token, then one for more scopes, then it is a refusal
 
@@ -32,7 +31,7 @@ class RegistryClient:
         self.transport = Transport(options)
         named = options.host(host)
         scheme = "http" if named is not None and named.plain_http else "https"
-        self.origin = Origin.of(f"{scheme}://{_HUB_API if host in _HUB_HOSTS else host}")
+        self.origin = Origin.of(f"{scheme}://{HUB_API if host in _HUB_HOSTS else host}")
         self._auth = Authenticator(self.host, self.origin, self.transport)
         self._locks: defaultdict[object, threading.Lock] = defaultdict(threading.Lock)
         self._locks_lock = threading.Lock()

@@ -90,6 +90,25 @@ class Manifests:
             more=(Scope.repository(self._repository.name, "delete"),),
         ).discard()
 
+    def delete_tag(self, tag: str) -> bool:
+        """Remove a tag and nothing else; False if the registry cannot (distribution 2 takes digests only)."""
+        try:
+            self._repository.send(
+                "DELETE",
+                f"manifests/{check_tag(tag)}",
+                what=f"deletion of tag {tag}",
+                ok=(200, 202, 204),
+                push=True,
+                more=(Scope.repository(self._repository.name, "delete"),),
+            ).discard()
+        except NotFoundError:
+            return self.digest_of(tag) is None
+        except RegistryError as error:
+            if error.status not in (400, 405):
+                raise
+            return False
+        return True
+
     def is_linked(self, digest: str) -> bool:
         """Whether the registry said, when this manifest was put, that it has noted its ``subject``."""
         return digest in self._linked

@@ -6,6 +6,7 @@ by themselves; skopeo does not, and neither do we, because whoever can break one
 change everything.
 """
 
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +15,9 @@ from types import MappingProxyType
 
 from accel.errors import ConfigError
 from accel.registry.credentials import Anonymous, CredentialSource
+from accel.registry.limits import UNLIMITED, HostLimit, HostLimits
+
+HUB_API = "registry-1.docker.io"  # what answers for docker.io
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,8 @@ class HostOptions:
     """How to reach one host. PEM files are given by path; ``ca_bundle`` is trusted beside the system's roots.
 
     Naming a host also marks it as wanted by the user: links to it are followed although it has a private address.
+    ``max_requests`` at a time and ``requests_per_s`` are for all clients with these options together (None: no limit);
+    see :mod:`accel.registry.limits` for what counts.
     """
 
     plain_http: bool = False
@@ -28,8 +34,14 @@ class HostOptions:
     ca_bundle: str | None = None
     client_cert: str | None = None
     client_key: str | None = None
+    max_requests: int | None = None
+    requests_per_s: float | None = None
 
     def __post_init__(self) -> None:
+        if self.max_requests is not None and self.max_requests < 1:
+            raise ConfigError("max_requests must be 1 or more")
+        if self.requests_per_s is not None and not 0 < self.requests_per_s < math.inf:
+            raise ConfigError("requests_per_s must be more than 0")
         if self.client_key and not self.client_cert:
             raise ConfigError("a client key without its certificate")
         if self.plain_http and (self.insecure or self.ca_bundle or self.client_cert):
@@ -78,6 +90,7 @@ class RegistryOptions:
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
     jitter: Callable[[], float] = field(default=random.random, repr=False)  # in [0, 1)
+    limits: HostLimits = field(default_factory=HostLimits, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in (
@@ -92,7 +105,14 @@ class RegistryOptions:
 
     def host(self, name: str) -> HostOptions | None:
         """The options named for ``name`` ("host" or "host:port"), None if it was not named."""
-        return self.hosts.get(name)
+        return self.hosts.get("docker.io" if name == HUB_API and name not in self.hosts else name)
+
+    def limit(self, name: str) -> HostLimit:
+        """The limit on requests to a host, the same one for all who ask."""
+        named = self.host(name)
+        if named is None:
+            return UNLIMITED
+        return self.limits.of(name, named.max_requests, named.requests_per_s, self.clock, self.sleep)
 
 
 def environment_proxies(environment: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 from accel.blobs import Chunk
 from accel.errors import ConfigError, RegistryError
-from accel.oci import Descriptor, Reference
+from accel.oci import EMPTY_CONFIG, EMPTY_JSON, Descriptor, MediaType, Reference, canonical_json
 from accel.registry.blobs import BlobReader, RemoteBlob
 from accel.registry.client import RegistryClient, Repository
 from accel.registry.errors import parse_json
@@ -91,6 +91,24 @@ class RegistryStore:
     def delete_manifest(self, digest: str) -> None:
         """Remove a manifest, and with it every tag on it. NotFoundError if it is not there."""
         self._manifests.delete(digest)
+
+    def delete_tag(self, tag: str) -> None:
+        """Remove a tag and leave what it names. Raises RegistryError where nothing can be deleted.
+
+        Where tags cannot be deleted the tag is first moved to an artifact made for that, which is deleted with it.
+        """
+        if self._manifests.delete_tag(tag):
+            return
+        self.put_blob(EMPTY_CONFIG, [EMPTY_JSON])
+        nothing = {
+            "schemaVersion": 2,
+            "mediaType": MediaType.OCI_MANIFEST,
+            "config": EMPTY_CONFIG.to_json(),
+            "layers": [EMPTY_CONFIG.to_json()],
+            "annotations": {"dev.accel.deleted-tag": tag},
+        }
+        made = self.put_manifest(canonical_json(nothing), MediaType.OCI_MANIFEST, tag=tag)
+        self.delete_manifest(made.digest)
 
     def referrers(self, digest: str, artifact_type: str | None = None) -> list[Descriptor]:
         return self._referrers.find(digest, artifact_type)

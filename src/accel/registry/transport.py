@@ -31,15 +31,19 @@ _SEND_BYTES = 64 << 10  # a piece of a body; each must leave within the connect 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What a request carries: ``size`` bytes, given anew by each call of ``open`` so that it can be sent again."""
+    """What a request carries: ``size`` bytes, given anew by each call of ``open`` so that it can be sent again.
+
+    ``in_memory``: nothing has to be asked for to give them.
+    """
 
     size: int
     open: Callable[[], Iterable[bytes | memoryview]]
+    in_memory: bool = False
 
     @classmethod
     def of(cls, data: bytes | bytearray | memoryview) -> "Body":
         """A body held in memory."""
-        return cls(len(data), lambda: (memoryview(data),))
+        return cls(len(data), lambda: (memoryview(data),), in_memory=True)
 
 
 EMPTY = Body.of(b"")
@@ -136,18 +140,19 @@ class Transport:
         if body is not None:
             sent["Content-Length"] = str(body.size)
         try:
-            return pool.urlopen(
-                method,
-                url if proxied else request_target(url),
-                body=cast(Any, _pieces(body.open()) if body is not None and body.size else None),
-                headers=sent,
-                retries=False,
-                redirect=False,
-                assert_same_host=False,
-                timeout=urllib3.Timeout(connect=options.connect_timeout_s, read=options.read_timeout_s),
-                preload_content=False,
-                decode_content=False,
-            )
+            with options.limit(origin.name).place(hold=body is None or body.in_memory):
+                return pool.urlopen(
+                    method,
+                    url if proxied else request_target(url),
+                    body=cast(Any, _pieces(body.open()) if body is not None and body.size else None),
+                    headers=sent,
+                    retries=False,
+                    redirect=False,
+                    assert_same_host=False,
+                    timeout=urllib3.Timeout(connect=options.connect_timeout_s, read=options.read_timeout_s),
+                    preload_content=False,
+                    decode_content=False,
+                )
         except _SourceFailed as failed:
             assert failed.__cause__ is not None
             raise failed.__cause__ from None

@@ -6,18 +6,21 @@ what it should be?
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
-from accel.errors import AccelError, ConfigError
+from accel.errors import AccelError, ConfigError, LimitError, RegistryError
 from accel.registry.catalog import catalog
 from accel.registry.client import RegistryClient
 from accel.registry.store import RegistryStore
 from accel.service.model import Origin, Wanted
 from accel.service.rules.match import glob_matches, is_glob
 from accel.service.settings import ServiceSettings
+from accel.service.stores import each
 
 _log = logging.getLogger(__name__)
+_TOO_MANY = 5
 
 
 class Rules(Protocol):
@@ -41,9 +44,17 @@ class CatchUp:
     is_done: Callable[[Wanted, RegistryStore], bool]
 
     def scan(self, registry: str) -> Iterator[Wanted]:
-        """What is missing in the repositories that are configured to be scanned."""
+        """What is missing in the repositories that are configured to be scanned.
+
+        Where the catalog is refused these are the ones named in full. Raises RegistryError if it may come later.
+        """
         settings = next(one for one in self.settings.registries if one.host == registry)
-        yield from self.look(registry, settings.scan.repositories if settings.scan else (), "scan")
+        try:
+            yield from self.look(registry, settings.scan.repositories if settings.scan else (), "scan")
+        except (RegistryError, LimitError) as error:
+            if isinstance(error, RegistryError) and error.temporary:
+                raise
+            _log.warning("%s: no catalog, or not all of it, so not everything was scanned: %s", registry, error)
 
     def look(self, registry: str, patterns: Iterable[str], origin: Origin) -> Iterator[Wanted]:
         """What is missing in repositories that match one of ``patterns``; one that cannot be read is passed over.
@@ -54,13 +65,11 @@ class CatchUp:
         if self.settings.host_of(registry) is None:
             raise ConfigError(f"registry {registry} is not configured")
         for repository in self.repositories(registry, tuple(patterns)):
-            store = self.store_of(registry, repository)
             try:
-                yield from self._of_repository(store, registry, repository, origin)
+                with closing(self.store_of(registry, repository)) as store:
+                    yield from self._of_repository(store, registry, repository, origin)
             except AccelError as error:
                 _log.warning("repository %s/%s could not be scanned: %s", registry, repository, error)
-            finally:
-                store.close()
 
     def repositories(self, registry: str, patterns: tuple[str, ...]) -> Iterator[str]:
         """Names that match, each once."""
@@ -80,15 +89,30 @@ class CatchUp:
     def _of_repository(
         self, store: RegistryStore, registry: str, repository: str, origin: Origin
     ) -> Iterator[Wanted]:
-        for tag in store.tags():
-            if self.rules.is_own_tag(tag):
-                continue
-            digest = store.tag_digest(tag)
-            if digest is None:
-                continue
+        """Several tags are looked at at once. A few in a row that the registry does not answer for are too many."""
+
+        def ask(tag: str) -> list[Wanted] | AccelError:
             try:
-                wanted = self.rules.decide(registry, repository, tag, digest, None, origin)
-            except ConfigError as error:
+                return self._of_tag(store, registry, repository, tag, origin)
+            except AccelError as error:
                 _log.warning("%s/%s:%s: %s", registry, repository, tag, error)
-                continue
-            yield from (one for one in wanted if not self.is_done(one, store))
+                return error
+
+        n_refused = 0
+        for found in each(ask, [tag for tag in store.tags() if not self.rules.is_own_tag(tag)]):
+            if not isinstance(found, AccelError):
+                n_refused = 0
+                yield from found
+            elif isinstance(found, RegistryError):
+                n_refused += 1
+                if n_refused == _TOO_MANY:
+                    raise found
+
+    def _of_tag(
+        self, store: RegistryStore, registry: str, repository: str, tag: str, origin: Origin
+    ) -> list[Wanted]:
+        digest = store.tag_digest(tag)
+        if digest is None:
+            return []
+        wanted = self.rules.decide(registry, repository, tag, digest, None, origin)
+        return [one for one in wanted if not self.is_done(one, store)]

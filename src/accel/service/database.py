@@ -171,6 +171,7 @@ kept_manifests = sa.Table(
     sa.Column("digest", sa.Text, primary_key=True),
     sa.Column("media_type", sa.Text, nullable=False),
     sa.Column("raw", sa.LargeBinary, nullable=False),
+    sa.Column("kept_at", sa.Double, nullable=False),  # last needed, or about to be, as far as is known
 )
 
 # Events on their way out, one row for each receiver.

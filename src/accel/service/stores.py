@@ -1,6 +1,10 @@
 """The repositories of the configured registries; no others can be reached, whatever an event or an image names."""
 
 import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
 
 from accel.errors import ConfigError
 from accel.oci import Reference
@@ -8,6 +12,21 @@ from accel.registry.client import RegistryClient
 from accel.registry.options import RegistryOptions
 from accel.registry.store import RegistryStore
 from accel.service.settings import ServiceSettings
+
+_AT_ONCE = 8
+_Thing = TypeVar("_Thing")
+_Answer = TypeVar("_Answer")
+
+
+def each(ask: Callable[[_Thing], _Answer], things: Iterable[_Thing]) -> Iterator[_Answer]:
+    """What ``ask`` says to each of ``things``, in their order; a few are asked at once, by threads.
+
+    The first error is raised, and nothing more is asked.
+    """
+    rest = iter(things)
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="accel-ask") as pool:
+        while some := list(islice(rest, 8 * _AT_ONCE)):
+            yield from pool.map(ask, some)
 
 
 class Stores:

@@ -1,46 +1,36 @@
-"""Putting a deleted source back: its manifests, the index last, and then its tag."""
+"""Putting a deleted source back, digest for digest."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 
 from accel.errors import NotFoundError
-from accel.oci import INDEX_TYPES
+from accel.oci import Index, parse_manifest
 from accel.registry.store import RegistryStore
-from accel.service.database import Database, kept_manifests
+from accel.service.protect.kept import KeptManifest
 
 
-class Repair:
-    """Puts sources back from the manifests that were kept."""
+def put_back(store: RegistryStore, row: sa.RowMapping, kept: Mapping[str, KeptManifest]) -> None:
+    """The source of a dependency from its ``kept`` manifests, under its tag.
 
-    def __init__(self, database: Database, store_of: Callable[[str, str], RegistryStore]) -> None:
-        self._database = database
-        self._store_of = store_of
+    Does nothing to a tag that names something else by now. Raises RegistryError (MissingBlobsError) if blobs are
+    gone, NotFoundError if the manifests were never kept.
+    """
+    source = row["source_digest"]
+    if source not in kept:
+        raise NotFoundError(f"the manifests of {source} were not kept")
+    _put_children(store, source, kept)
+    top = kept[source]
+    tag = row["source_tag"] if store.tag_digest(row["source_tag"]) is None else None
+    store.put_manifest(top.raw, top.media_type, tag=tag)
+    if row["keep_tag"]:
+        store.put_manifest(top.raw, top.media_type, tag=row["keep_tag"])
 
-    def put_back(self, store: RegistryStore, row: sa.RowMapping) -> None:
-        """The source of a dependency, under its tag, digest for digest.
 
-        Does nothing to a tag that names something else by now. Raises RegistryError (MissingBlobsError) if blobs are
-        gone, NotFoundError if the manifests were never kept.
-        """
-        kept = self._kept(row)
-        # Manifests before the index that lists them: a registry refuses an index whose children are not there.
-        for one in sorted(kept, key=lambda one: (one["media_type"] in INDEX_TYPES, one["digest"])):
-            if one["digest"] != row["source_digest"]:
-                store.put_manifest(bytes(one["raw"]), one["media_type"])
-        top = next((one for one in kept if one["digest"] == row["source_digest"]), None)
-        if top is None:
-            raise NotFoundError(f"the manifests of {row['source_digest']} were not kept")
-        tag = row["source_tag"] if store.tag_digest(row["source_tag"]) is None else None
-        store.put_manifest(bytes(top["raw"]), top["media_type"], tag=tag)
-        if row["keep_tag"]:
-            store.put_manifest(bytes(top["raw"]), top["media_type"], tag=row["keep_tag"])
-
-    def _kept(self, row: sa.RowMapping) -> list[sa.RowMapping]:
-        query = sa.select(kept_manifests).where(
-            kept_manifests.c.registry == row["registry"],
-            kept_manifests.c.repository == row["repository"],
-            kept_manifests.c.source_digest == row["source_digest"],
-        )
-        with self._database.read() as connection:
-            return list(connection.execute(query).mappings())
+def _put_children(store: RegistryStore, digest: str, kept: Mapping[str, KeptManifest]) -> None:
+    """What an index lists, before it: a registry refuses an index whose manifests are not there."""
+    made = parse_manifest(kept[digest].raw, kept[digest].media_type)
+    for child in made.manifests if isinstance(made, Index) else ():
+        if child.digest in kept and not store.has_manifest(child.digest):
+            _put_children(store, child.digest, kept)
+            store.put_manifest(kept[child.digest].raw, kept[child.digest].media_type)
