@@ -94,17 +94,25 @@ def explain(
         Optional[str],  # noqa: UP045
         typer.Option(metavar="NAME", help="Who is to have pushed it."),
     ] = None,
+    config: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--config", "-c", metavar="FILE", help="Ask this configuration instead of a running service."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say which rule covers an image, why the others do not, and what would happen.
 
     \b
       accel rules explain registry.example.com/team/app:1.0
+      accel rules explain registry.example.com/team/app:1.0 --config accel.yaml
     """
     from accel.cli.render import print_json, printable
     from accel.cli.render_service import show_table
 
-    found = service().post("/rules/explain", {"image": image, "pusher": pusher})
+    if config is not None:
+        found = _explained(config, image, pusher)
+    else:
+        found = service().post("/rules/explain", {"image": image, "pusher": pusher})
     if as_json:
         print_json(found)
         return
@@ -119,6 +127,28 @@ def explain(
     show_table(("rule", "covers it", ""), rows)
     for warning in found["warnings"]:
         print(printable(warning))
+
+
+def _explained(config: str, image: str, pusher: str | None) -> Any:
+    """What the rules of a configuration file alone say; its store is not touched."""
+    from tempfile import TemporaryDirectory
+    from time import time
+
+    from accel.cli.serve import needs_extra
+
+    needs_extra()
+    from accel.config.service import service_settings
+    from accel.service.database import open_database
+    from accel.service.rules import RuleBook
+    from accel.service.settings import StoreSettings
+
+    settings = service_settings(config)
+    with TemporaryDirectory() as folder:
+        database = open_database(StoreSettings(path=folder))
+        try:
+            return RuleBook(database, settings, time).explain(image, pusher)
+        finally:
+            database.close()
 
 
 def _switch(service: Service, name: str, enabled: bool, as_json: bool) -> None:

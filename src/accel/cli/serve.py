@@ -27,7 +27,7 @@ def serve(
       accel serve --config accel.yaml --check
       accel serve --config accel.yaml
     """
-    _needs_extra()
+    needs_extra()
     from accel.config.service import service_registries, service_settings
 
     settings = service_settings(config)
@@ -49,7 +49,7 @@ def worker(config: _ConfigOption) -> None:
     \b
       accel worker --config accel.yaml
     """
-    _needs_extra()
+    needs_extra()
     from accel.config.service import service_registries, service_settings
     from accel.service.app import work
 
@@ -57,7 +57,7 @@ def worker(config: _ConfigOption) -> None:
     work(settings, service_registries(settings))
 
 
-def _needs_extra() -> None:
+def needs_extra() -> None:
     """Raises ConfigError if what only the service needs is not installed."""
     from importlib.util import find_spec
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from accel.convert import ConvertOptions
 from accel.convert.options import FULL, INDEX_ONLY
 from accel.convert.targets import ACCELERATED, CONTAINERD_ACCELERATED, INDEXED
-from accel.errors import ConfigError, FormatError
+from accel.errors import ConfigError, FormatError, ReferenceSyntaxError
 from accel.oci import Platform, check_tag
 from accel.service.model import Recipe
 from accel.service.settings import RuleSettings
@@ -76,7 +76,7 @@ def result_tags(recipe: Recipe, tag: str) -> tuple[str, ...]:
             raise ConfigError(f"the tag {one!r} would have {len(one)} characters, more than {_MAX_TAG}")
         try:
             check_tag(one)
-        except FormatError as error:
+        except ReferenceSyntaxError as error:
             raise ConfigError(f"the tag {one!r} would be none: {error}") from None
     return found
 
