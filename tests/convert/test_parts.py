@@ -14,12 +14,15 @@ from accel.convert.parts import (
     LayerResult,
     LayerWorkers,
     MissingResult,
+    PlannedLayer,
     assemble,
     convert_layer,
     estimate,
+    layer_key,
     plan_image,
 )
-from accel.oci import Reference
+from accel.errors import DigestMismatch, RegistryError
+from accel.oci import Platform, Reference
 from accel.progress import NoProgress
 from accel.registry import RegistryStore
 from support.images import (
@@ -37,6 +40,7 @@ from support.images import (
     tar_of,
 )
 from support.registry_faults import FakeRegistry
+from support.registry_server import Answer
 
 BASE = gzip_layer(random_tar(1, 40, 20_000))
 TOP = gzip_layer(tar_of(file("etc/motd", b"hello")))
@@ -200,6 +204,41 @@ def test_a_layer_that_cannot_be_indexed_is_a_result_and_not_read_again(
     keeper.assemble("app", options)
     keeper.make(plan, "app", options)
     assert keeper.n_made == 2
+
+
+def test_a_broken_transfer_is_no_bad_layer(registry: FakeRegistry, keeper: Keeper) -> None:
+    store = push(registry, "app", image([BASE], platform="linux/amd64"))
+
+    def flip(answer: Answer) -> Answer:
+        answer.body = answer.body[:5000] + bytes([answer.body[5000] ^ 4]) + answer.body[5001:]
+        return answer
+
+    registry.fail_next("GET", f"/blobs/{BASE.descriptor.digest}", edit=flip)
+    keeper.make(plan_image(store, "v1", MODES["index-only"]), "app", MODES["index-only"])
+    assert {result["row"]["state"] for result in keeper.results.values()} == {"indexed"}
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+@pytest.mark.parametrize("mode", ["index-only", "full"])
+def test_an_image_that_lies_about_a_size_spoils_nothing_for_others(
+    registry: FakeRegistry, keeper: Keeper, mode: str, change: int
+) -> None:
+    options = MODES[mode]
+    honest = push(registry, "app", image([BASE], platform="linux/amd64"))
+    (layer,) = plan_image(honest, "v1", options).layers
+    lying = replace(layer.descriptor, size=layer.descriptor.size + change)
+    plan = ImagePlan("", 0, (PlannedLayer(lying, {one: layer_key(lying, one, options) for one in layer.keys}),))
+    with pytest.raises((DigestMismatch, RegistryError)):
+        keeper.make(plan, "app", options)
+    keeper.make(plan_image(honest, "v1", options), "app", options)
+    assert {result["row"]["state"] for result in keeper.results.values()} <= {"indexed", "converted"}
+    keeper.assemble("app", options)
+
+
+def test_an_image_without_the_platforms_asked_for_says_so(registry: FakeRegistry) -> None:
+    store = push(registry, "app", image([BASE], platform="linux/amd64"))
+    plan = plan_image(store, "v1", replace(MODES["full"], platforms=(Platform.parse("linux/arm64"),)))
+    assert plan.reason == "no image for linux/arm64"
 
 
 def test_an_image_with_nothing_to_index_says_why(registry: FakeRegistry) -> None:

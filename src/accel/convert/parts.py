@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
+from accel.blobs import verified
 from accel.convert.full.image import NewLayer
 from accel.convert.full.job import Converted, LayerConverter, Outcome, with_outputs
 from accel.convert.full.layer import MAX_WORKERS, Workers
@@ -144,6 +145,8 @@ def plan_image(store: ImageStore, selector: str, options: ConvertOptions) -> Ima
     comp_size = sum(sizes.values())
     if image.top.index is not None and SOURCE_DIGEST in image.top.index.annotations:
         return ImagePlan(digest, comp_size, (), "it is the result of a conversion")
+    if not image.images(options.platforms):
+        return ImagePlan(digest, comp_size, (), f"no image for {', '.join(map(str, options.platforms))}")
     plans = _plans(image, options)
     layers: dict[str, PlannedLayer] = {}
     for output in options.formats:
@@ -162,7 +165,8 @@ def layer_key(layer: Descriptor, output: str, options: ConvertOptions) -> str:
     claims = {key: value for key, value in layer.annotations.items() if key in TOC_ANNOTATIONS}
     if output != SOCI and claims:  # it may be taken over as it is, with what it says about itself
         made_with += "-" + hashlib.sha256(canonical_json(claims)).hexdigest()[:_MANY_DIGITS]
-    return f"{layer.digest}/{output}/{made_with}"
+    # With its size: an image that lies about that spoils no result for those that do not.
+    return f"{layer.digest}/{layer.size}/{output}/{made_with}"
 
 
 def _plans(image: Image, options: ConvertOptions) -> dict[str, Plan]:
@@ -206,8 +210,26 @@ def convert_layer(
     """The ``outputs`` of a layer, made in one reading; their blobs are in ``dest`` then.
 
     What is wrong with the layer itself is a result like others, without a blob. What is wrong around it (network,
-    disk, cancelled) is raised.
+    disk, cancelled) is raised, and so is DigestMismatch: a layer that does not read is not called bad before its bytes
+    are known to be those that its digest names, and a second reading ended as the first.
     """
+    made = _convert_layer(source, dest, layer, outputs, options, progress, workers)
+    if any(result.row.state == "failed" for result in made.values()):
+        for _ in verified(source.blob(layer).stream(), layer):
+            pass
+        made = _convert_layer(source, dest, layer, outputs, options, progress, workers)
+    return made
+
+
+def _convert_layer(
+    source: ImageStore,
+    dest: ImageStore,
+    layer: Descriptor,
+    outputs: Sequence[str],
+    options: ConvertOptions,
+    progress: Progress,
+    workers: LayerWorkers,
+) -> dict[str, LayerResult]:
     options = _only(outputs, replace(options, threads=workers.threads))
     job = LayerJob(layer, ())
     if FULL not in options.modes:

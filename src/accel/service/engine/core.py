@@ -18,6 +18,7 @@ import dbos
 import sqlalchemy as sa
 
 from accel.errors import ConfigError
+from accel.service.database import POSTGRES_CONNECT
 from accel.service.engine.context import Abandoned, Context
 from accel.service.engine.outage import UNREACHABLE, wait_for_database
 from accel.service.engine.reaper import Reaper
@@ -207,17 +208,18 @@ class Engine:
 
     def _launch(self, queues: tuple[Queue, ...]) -> None:
         _quieten()
-        self._dbos = dbos.DBOS(
-            config={
-                "name": APPLICATION,
-                "system_database_url": self._url,
-                "dbos_system_schema": SCHEMA,
-                "executor_id": self.executor_id,
-                "application_version": VERSION,
-                "serializer": dbos.DBOSPortableJSONSerializer(),
-                "log_level": "WARNING",
-            }
-        )
+        config: dbos.DBOSConfig = {
+            "name": APPLICATION,
+            "system_database_url": self._url,
+            "dbos_system_schema": SCHEMA,
+            "executor_id": self.executor_id,
+            "application_version": VERSION,
+            "serializer": dbos.DBOSPortableJSONSerializer(),
+            "log_level": "WARNING",
+        }
+        if not self._url.startswith("sqlite"):
+            config["db_engine_kwargs"] = {"connect_args": POSTGRES_CONNECT}
+        self._dbos = dbos.DBOS(config=config)
         for name, fn in self._workflows.items():
             dbos.DBOS.workflow(name=name, max_recovery_attempts=self._max_attempts)(self._entry(fn))
         dbos.DBOS.listen_queues([queue.name for queue in queues])

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from accel.service.database import POSTGRES_CONNECT
 from accel.service.engine.values import ErrorRecord, Outcome, State
 
 SCHEMA = "accel_engine"  # on PostgreSQL; an SQLite file has only the engine's tables
@@ -34,7 +35,8 @@ class Records:
 
     def __init__(self, url: str) -> None:
         schema = None if url.startswith("sqlite") else SCHEMA
-        self._engine = sa.create_engine(url, pool_size=5, max_overflow=20, pool_pre_ping=schema is not None)
+        more: dict[str, Any] = {"pool_pre_ping": True, "connect_args": POSTGRES_CONNECT} if schema else {}
+        self._engine = sa.create_engine(url, pool_size=5, max_overflow=20, **more)
         self._flows = sa.table("workflow_status", *map(sa.column, _FLOW_COLUMNS), schema=schema)
         self._outputs = sa.table("workflow_output", *map(sa.column, _OUTPUT_COLUMNS), schema=schema)
         self._steps = sa.table("operation_outputs", *map(sa.column, _STEP_COLUMNS), schema=schema)

@@ -7,6 +7,7 @@ from typing import Any
 
 from accel.convert.options import ConvertOptions
 from accel.convert.parts import ImagePlan, plan_image
+from accel.errors import UnsupportedError
 from accel.service.jobs.ids import recipe_from
 from accel.service.jobs.layers import LayerStore, Wish
 from accel.service.jobs.store import JobStore
@@ -37,6 +38,8 @@ class Planner:
         repository = self.stores(row["registry"], row["repository"])
         try:
             plan = plan_image(repository, row["source_digest"], self.options_of(recipe))
+        except UnsupportedError as error:  # no container image, for example a chart or a signature
+            return {"skip": f"unsupported: {error}"}
         finally:
             repository.close()
         reason = reason_to_skip(plan, recipe)
