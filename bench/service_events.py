@@ -9,6 +9,7 @@ fail and are tried again, as their registry does not answer.
 
 import asyncio
 import json
+import os
 import sqlite3
 import statistics
 import subprocess
@@ -44,19 +45,28 @@ def measured(case: str, seconds: int) -> Row:
             if case == "queued":
                 service.api("POST", "/pause")
             command = [sys.executable, __file__, str(service.port), str(seconds)]
+            before = cpu_s(service.processes["serve"].pid)
             sent = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+            used = cpu_s(service.processes["serve"].pid) - before
             queued = n_jobs(Path(folder))
         stored = ids_stored(Path(folder))
     missing = set(sent["accepted"]) - stored
     times = sorted(sent["ms"])
     assert not missing, f"{len(missing)} events were accepted and are not in the inbox"
     return Row(
-        "service_events", case, f"accel serve, {PER_S}/s for {seconds} s", wall_s=round(sent["seconds"], 3),
+        "service_events", case, f"accel serve, {PER_S}/s for {seconds} s", cpu_s=round(used, 3),
+        wall_s=round(sent["seconds"], 3),
         p50_ms=round(statistics.median(times), 3), p99_ms=round(times[len(times) * 99 // 100], 3),
         per_s=round(len(times) / sent["seconds"], 1),
         note=f"max {times[-1]:.1f} ms; {len(times)} sent, {sent['refused']} refused, {len(missing)} missing, "
         f"{queued} jobs at the end",
     )  # fmt: skip
+
+
+def cpu_s(pid: int) -> float:
+    """What a process took so far, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def ids_stored(folder: Path) -> set[str]:

@@ -20,9 +20,7 @@ def parse_json(raw: bytes, what: str, *, max_bytes: int = MAX_MANIFEST_BYTES) ->
     if len(raw) > max_bytes:
         raise LimitError(f"{what} has {len(raw)} bytes", limit=max_bytes)
     try:
-        value = json.loads(
-            raw.decode("utf-8"), object_pairs_hook=_object_without_duplicates, parse_constant=_reject_constant
-        )
+        value = _DECODER.decode(raw.decode("utf-8"))
         _check_tree(value)
     except RecursionError:
         raise FormatError(f"{what} is nested too deeply") from None
@@ -46,6 +44,10 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _reject_constant(text: str) -> Any:
     raise ValueError(f"{text} is not a JSON number")
+
+
+# Made once: json.loads makes one for each call, which takes as long as to read a small document.
+_DECODER = json.JSONDecoder(object_pairs_hook=_object_without_duplicates, parse_constant=_reject_constant)
 
 
 def _check_tree(root: Any) -> None:

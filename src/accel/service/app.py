@@ -5,6 +5,7 @@ one that holds the lease "leader"; if it dies, another one has it a few seconds 
 """
 
 import fcntl
+import gc
 import logging
 import signal
 import sys
@@ -283,6 +284,8 @@ def serve(settings: ServiceSettings, registries: RegistryOptions) -> None:
             time.time,
             lambda: service.core.jobs.is_paused,
         )
+        gc.collect()
+        gc.freeze()  # what is here now stays: to look through it again and again would hold up answers
         _log.info("listening on %s", settings.api.listen)
         _answer(create_app(state), settings.api.listen)
         _log.info("ending")

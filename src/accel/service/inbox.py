@@ -23,6 +23,7 @@ from accel.service.database import Database, inbox
 from accel.service.model import Event
 
 _BATCH = 500  # events in one transaction, about
+_GATHER_S = 0.005  # for more to come: a transaction costs more than all that is done for an event
 
 
 class InboxFull(AccelError):
@@ -134,10 +135,15 @@ class Inbox:
             self._waiting.append(delivery)
             self._changed.notify_all()
 
-    def _take(self) -> list[_Delivery]:
-        """What waits, as far as a transaction goes; empty at the end."""
+    def _is_more(self) -> bool:
+        """Waits for events; at the end there are none."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing)
+            return bool(self._waiting)
+
+    def _take(self) -> list[_Delivery]:
+        """What waits, as far as a transaction goes."""
+        with self._changed:
             taken, n_events = [], 0
             while self._waiting and n_events < _BATCH:
                 taken.append(self._waiting.popleft())
@@ -145,7 +151,9 @@ class Inbox:
             return taken
 
     def _write(self) -> None:
-        while taken := self._take():
+        while self._is_more():
+            time.sleep(_GATHER_S)
+            taken = self._take()
             try:
                 results: Sequence[int | Exception] = self._store(taken)
             except Exception as error:  # noqa: BLE001  it is raised where the answer is given

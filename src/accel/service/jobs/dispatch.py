@@ -17,7 +17,7 @@ from accel.service.jobs.store import JobStore
 from accel.service.model import Event, Origin, Wanted
 
 _log = logging.getLogger(__name__)
-_BATCH = 50  # small, so that answers to senders find a gap soon
+_BATCH = 20  # small, so that answers to senders find a gap soon
 _OWN_RESULT = (
     sa.select(targets.c.job)
     .join(jobs, jobs.c.id == targets.c.job)
