@@ -16,7 +16,7 @@ from measure import Row, table  # noqa: E402
 
 BENCHES = (
     "scan", "read", "checksum", "tar", "members", "memory", "start_fetch", "process", "image", "full", "curve",
-    "adverse", "service",
+    "adverse", "service", "service_events",
 )  # fmt: skip
 
 

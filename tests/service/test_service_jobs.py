@@ -1,6 +1,7 @@
 """Jobs: what submitting, control and pruning make of the rows."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -305,6 +306,9 @@ class FakeRules:
 
     def is_own_tag(self, tag: str) -> bool:
         return tag.endswith("_accelerated")
+
+    def held(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 def test_every_event_has_an_outcome_and_pushes_become_jobs(service: Service) -> None:

@@ -7,6 +7,7 @@ one that holds the lease "leader"; if it dies, another one has it a few seconds 
 import fcntl
 import logging
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -48,6 +49,7 @@ _log = logging.getLogger(__name__)
 _LEADER_TTL_S = 5.0
 _LOOK_S = 0.5  # for events that another process stored, and retries that are due
 _PRUNE_S = 3600.0
+_SWITCH_S = 0.0001  # for Python's lock: at its 5 ms a thread that computes delays each answer by some of these
 
 
 class Service:
@@ -193,9 +195,12 @@ class Service:
         self.send_loop = Loop("send", sender.run_due, _LOOK_S, may)
 
         def dispatch() -> int:
+            started = time.monotonic()
             n_events = dispatcher.run_once()
             if n_events:
                 self.submit_loop.wake()
+                # Who sends events waits for an answer, nobody for this: it takes half of the time at most.
+                time.sleep(min(time.monotonic() - started, _LOOK_S))
             return n_events
 
         self.dispatch_loop = Loop("dispatch", dispatch, _LOOK_S, may)
@@ -239,6 +244,7 @@ class Leadership:
 
 def serve(settings: ServiceSettings, registries: RegistryOptions) -> None:
     """Answer requests and work, until a signal ends it."""
+    sys.setswitchinterval(_SWITCH_S)
     with ExitStack() as stack:
         stack.enter_context(sole_owner(settings.store))
         service = Service(settings, registries, stack)

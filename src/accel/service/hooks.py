@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -20,6 +20,7 @@ from accel.service.incoming import authorised, parse
 from accel.service.settings import ServiceSettings, SourceSettings
 
 _log = logging.getLogger(__name__)
+_LENGTH_DIGITS = 18
 _INSISTS = ("distribution",)  # kinds that repeat what was refused until it is not
 
 Count = Callable[[str, str, float | None], None]  # source, outcome, seconds to store
@@ -53,6 +54,8 @@ class _Hooks:
             return _handshake(request.headers)
         try:
             body = await _body(request, self._settings.api.max_body_bytes)
+        except ClientDisconnect:
+            return _error(400, "incomplete", "the body ended too early")  # which nobody hears
         except TooLarge:
             self._count(name, "refused", None)
             return _error(413, "too_large", f"more than {self._settings.api.max_body_bytes} bytes")
@@ -89,7 +92,7 @@ class _Hooks:
 async def _body(request: Request, limit: int) -> bytes:
     """The body, never more than ``limit`` of it in memory."""
     length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > limit:
+    if length.isdecimal() and (len(length) > _LENGTH_DIGITS or int(length) > limit):
         raise TooLarge
     parts: list[bytes] = []
     n_bytes = 0

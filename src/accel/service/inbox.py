@@ -7,10 +7,11 @@ takes 4 ms for a commit takes thousands of events a second, and nobody waits for
 import asyncio
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,8 +31,11 @@ class InboxFull(AccelError):
 
 @dataclass(slots=True)
 class _Delivery:
+    """Events, and who waits: a thread, or a task of ``loop``."""
+
     events: Sequence[Event]
-    stored: "Future[int]" = field(default_factory=Future)
+    stored: "Future[int] | asyncio.Future[int]"
+    loop: asyncio.AbstractEventLoop | None = None
 
 
 class Inbox:
@@ -43,7 +47,9 @@ class Inbox:
         self._database = database
         self._now = now
         self._max_waiting = max_waiting
-        self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
+        insert = sqlite.insert if database.is_sqlite else postgresql.insert
+        # Made once, as that takes longer than to run it. What it returns tells new from known on every database.
+        self._insert = insert(inbox).on_conflict_do_nothing().returning(inbox.c.id)
         self._waiting: deque[_Delivery] = deque()
         self._changed = threading.Condition()
         self._arrived = threading.Event()
@@ -56,11 +62,16 @@ class Inbox:
 
         Raises InboxFull, and what the database raises.
         """
-        return self._put(events).result()
+        stored: Future[int] = Future()
+        self._put(_Delivery(events, stored))
+        return stored.result()
 
     async def store_async(self, events: Sequence[Event]) -> int:
         """The same, for an event loop."""
-        return await asyncio.wrap_future(self._put(events))
+        loop = asyncio.get_running_loop()
+        stored: asyncio.Future[int] = loop.create_future()
+        self._put(_Delivery(events, stored, loop))
+        return await stored
 
     def open(self, limit: int) -> list[tuple[int, Event]]:
         """Events that were not handled yet, with their numbers, oldest first."""
@@ -116,14 +127,12 @@ class Inbox:
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
-    def _put(self, events: Sequence[Event]) -> "Future[int]":
-        delivery = _Delivery(events)
+    def _put(self, delivery: _Delivery) -> None:
         with self._changed:
             if self._closing or len(self._waiting) >= self._max_waiting:
                 raise InboxFull("events cannot be stored at the moment")
             self._waiting.append(delivery)
             self._changed.notify_all()
-        return delivery.stored
 
     def _take(self) -> list[_Delivery]:
         """What waits, as far as a transaction goes; empty at the end."""
@@ -138,14 +147,12 @@ class Inbox:
     def _write(self) -> None:
         while taken := self._take():
             try:
-                counts = self._store(taken)
+                results: Sequence[int | Exception] = self._store(taken)
             except Exception as error:  # noqa: BLE001  it is raised where the answer is given
-                for delivery in taken:
-                    delivery.stored.set_exception(error)
-                continue
-            for delivery, n_new in zip(taken, counts, strict=True):
-                delivery.stored.set_result(n_new)
-            self._arrived.set()
+                results = [error] * len(taken)
+            else:
+                self._arrived.set()
+            _tell(taken, results)
 
     def _store(self, taken: Iterable[_Delivery]) -> list[int]:
         now = self._now()
@@ -154,11 +161,34 @@ class Inbox:
             for delivery in taken:
                 n_new = 0
                 for event in delivery.events:
-                    row = self._insert(inbox).values(**_row(event), received_at=now).on_conflict_do_nothing()
-                    n_new += connection.execute(row).rowcount == 1
+                    row = {**_row(event), "received_at": now}
+                    n_new += connection.execute(self._insert, row).first() is not None
                 counts.append(n_new)
         return counts
 
 
 def _row(event: Event) -> dict[str, Any]:
     return {"source": event.source, "event_id": event.event_id, "event": asdict(event)}
+
+
+def _tell(taken: Sequence[_Delivery], results: Sequence[int | Exception]) -> None:
+    """Those who wait what became of theirs; a loop is woken once for all."""
+    by_loop: defaultdict[asyncio.AbstractEventLoop | None, list[tuple[Any, int | Exception]]] = defaultdict(list)
+    for delivery, result in zip(taken, results, strict=True):
+        by_loop[delivery.loop].append((delivery.stored, result))
+    for loop, settled in by_loop.items():
+        if loop is None:
+            _settle(settled)
+        else:
+            with suppress(RuntimeError):  # it ended, and nobody waits any more
+                loop.call_soon_threadsafe(_settle, settled)
+
+
+def _settle(settled: Iterable[tuple[Any, int | Exception]]) -> None:
+    for future, result in settled:
+        if future.done():  # its task was cancelled
+            continue
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)

@@ -30,6 +30,7 @@ def _seconds(value: Any) -> Any:
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=_NAME)]
+Secret = Annotated[SecretStr, Field(min_length=1)]  # an empty one would let everybody in
 
 
 class Model(BaseModel):
@@ -105,7 +106,7 @@ class BasicAuth(Model):
 class HmacAuth(Model):
     """``standard``: Standard Webhooks headers, not older than 5 min. ``body``: hex HMAC-SHA256 of it in ``header``."""
 
-    secrets: tuple[SecretStr, ...] = Field(min_length=1)
+    secrets: tuple[Secret, ...] = Field(min_length=1)
     style: Literal["standard", "body"] = "standard"
     header: str = "X-Hub-Signature-256"
 
@@ -113,10 +114,10 @@ class HmacAuth(Model):
 class SourceAuth(Model):
     """How a sender proves itself: exactly one of these. Several ``bearer`` or ``url_secret`` allow rotation."""
 
-    bearer: tuple[SecretStr, ...] = ()
+    bearer: tuple[Secret, ...] = ()
     basic: BasicAuth | None = None
     hmac: HmacAuth | None = None
-    url_secret: tuple[SecretStr, ...] = ()  # ?secret=…
+    url_secret: tuple[Secret, ...] = ()  # ?secret=…
     none: bool = False
 
     @model_validator(mode="after")
@@ -208,7 +209,7 @@ class EndpointSettings(Model):
     name: Name
     url: str = Field(pattern=r"^https?://")
     format: Literal["cloudevents", "acr"] = "cloudevents"
-    secrets: tuple[SecretStr, ...] = ()  # the first signs for sure, all of them do while they are rotated
+    secrets: tuple[Secret, ...] = ()  # the first signs for sure, all of them do while they are rotated
     types: tuple[Literal["queued", "started", "done", "skipped", "failed"], ...] = ("done", "skipped", "failed")
     tag: str = ""
     attempts: int = Field(12, ge=1)

@@ -1,12 +1,14 @@
 """The web application: the API, incoming events, probes, and the page."""
 
-from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Response
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
+from starlette.routing import Router
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from accel.service.api.auth import Gate
 from accel.service.api.errors import add_handlers
@@ -34,14 +36,14 @@ def create_app(state: ServiceState) -> FastAPI:
         redoc_url=None,
     )
     add_handlers(app)
-    app.middleware("http")(_with_headers(state.settings.api.max_body_bytes))
+    hooks = Router(state.hook_routes)
+    app.add_middleware(_Front, hooks=hooks, limit=state.settings.api.max_body_bytes)
     gate = Gate(state.settings.api)
     v1 = APIRouter(prefix="/api/v1")
     for routes in (job_routes, watch_routes, rule_routes, protection_routes, other_routes):
         v1.include_router(routes(state, gate))
     app.include_router(v1)
     app.include_router(_probes(state))
-    app.router.routes.extend(state.hook_routes)
     app.mount("/", StaticFiles(directory=WEB, html=True), name="page")
     return app
 
@@ -71,20 +73,33 @@ def _probes(state: ServiceState) -> APIRouter:
     return probes
 
 
-def _with_headers(
-    limit: int,
-) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
-    async def run(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        length = request.headers.get("content-length", "0")
-        if not request.url.path.startswith("/hooks/") and (
-            not length.isdecimal() or int(length) > limit or "transfer-encoding" in request.headers
-        ):
-            message = f"a body of known length, at most {limit} bytes, is taken"
-            response: Response = JSONResponse({"error": {"code": "too_large", "message": message}}, 413)
-        else:
-            response = await call_next(request)
-        for name, value in _HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
+class _Front:
+    """Before the rest: events go straight to their routes, as there are many; all answers get our headers."""
 
-    return run
+    def __init__(self, app: ASGIApp, hooks: Router, limit: int) -> None:
+        self._app = app
+        self._hooks = hooks
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_more(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        app = self._hooks if scope["path"].startswith("/hooks/") else self._guarded(scope)
+        await app(scope, receive, send_more)
+
+    def _guarded(self, scope: Scope) -> ASGIApp:
+        headers = Headers(scope=scope)
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length) <= self._limit and "transfer-encoding" not in headers:
+            return self._app
+        message = f"a body of known length, at most {self._limit} bytes, is taken"
+        return JSONResponse({"error": {"code": "too_large", "message": message}}, 413)

@@ -1,5 +1,7 @@
 """The operations of ``/api/v1``: reads from the tables, writes through the parts that own them."""
 
+from collections.abc import Callable
+
 from fastapi import APIRouter, Header, Query, Response
 from starlette.exceptions import HTTPException
 
@@ -79,25 +81,26 @@ def job_routes(state: ServiceState, gate: Gate) -> APIRouter:
         show_job(job)
         return queries.log_lines(state.database, job)
 
-    for name, act in (
-        ("cancel", state.jobs.cancel),
-        ("retry", state.jobs.retry),
-        ("pause", state.jobs.pause),
-        ("resume", state.jobs.resume),
-    ):
-
-        def change(job: Text, act=act) -> JobDetail:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def add(name: str, act: Callable[[str], None]) -> None:
+        def change(job: Text) -> JobDetail:
             act(job)
             return show_job(job)
 
         api.add_api_route(
             f"/jobs/{{job}}/{name}",
-            _named(change, name, act.__doc__ or ""),
+            change,
             methods=["POST"],
+            name=f"{name}_job",
+            description=act.__doc__,
             dependencies=gate.admin,
             responses=answers(404, 409),
             response_model=JobDetail,
         )
+
+    add("cancel", state.jobs.cancel)
+    add("retry", state.jobs.retry)
+    add("pause", state.jobs.pause)
+    add("resume", state.jobs.resume)
     return api
 
 
@@ -244,10 +247,3 @@ def _place(state: ServiceState, image: str) -> Reference:
 
 def _rule(stored: StoredRule) -> Rule:
     return Rule(rule=stored.rule, origin=stored.origin, position=stored.position)  # type: ignore[arg-type]
-
-
-def _named(function, name: str, doc: str):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    function.__name__, function.__doc__ = f"{name}_job", doc
-    return function
-
-

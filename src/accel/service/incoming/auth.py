@@ -22,11 +22,10 @@ def authorised(
     if auth.bearer:
         given = headers.get("authorization", "")
         # Harbor sends its header as it was typed: with or without the word.
-        return _is_one_of(given.removeprefix("Bearer "), auth.bearer)
+        return _is_one_of(_after("bearer", given) or given, auth.bearer)
     if auth.basic is not None:
         wanted = f"{auth.basic.user}:{auth.basic.password.get_secret_value()}".encode()
-        given = headers.get("authorization", "")
-        return _same(given, "Basic " + base64.b64encode(wanted).decode())
+        return _same(_after("basic", headers.get("authorization", "")), base64.b64encode(wanted).decode())
     if auth.url_secret:
         return _is_one_of(query.get("secret", ""), auth.url_secret)
     assert auth.hmac is not None
@@ -35,7 +34,7 @@ def authorised(
 
 def _signed(auth: HmacAuth, headers: Mapping[str, str], body: bytes, now: float) -> bool:
     if auth.style == "body":
-        given = headers.get(auth.header.lower(), "").removeprefix("sha256=")
+        given = headers.get(auth.header.lower(), "").lower().removeprefix("sha256=")
         return _any(
             _same(given, hmac.new(_raw(secret), body, hashlib.sha256).hexdigest()) for secret in auth.secrets
         )
@@ -48,12 +47,18 @@ def _signed(auth: HmacAuth, headers: Mapping[str, str], body: bytes, now: float)
     )
 
 
+def _after(scheme: str, header: str) -> str:
+    """What follows the scheme, whose case does not matter (RFC 9110, 11.1); "" if it is another."""
+    word, _, rest = header.partition(" ")
+    return rest.strip() if word.lower() == scheme else ""
+
+
 def _raw(secret: SecretStr) -> bytes:
     return secret.get_secret_value().encode()
 
 
 def _is_one_of(given: str, secrets: Iterable[SecretStr]) -> bool:
-    return _any(_same(given, secret.get_secret_value()) for secret in secrets)
+    return given != "" and _any(_same(given, secret.get_secret_value()) for secret in secrets)
 
 
 def _any(results: Iterable[bool]) -> bool:

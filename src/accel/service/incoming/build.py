@@ -1,6 +1,7 @@
 """From what a sender says to an event: names checked, ids made up where there are none."""
 
 import hashlib
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from accel.service.settings import SourceSettings
 
 Json = dict[str, Any]
 HostOf = Callable[[str], str | None]
-_MAX_ID, _MAX_ACTOR = 500, 200
+_MAX_ID, _MAX_TEXT = 500, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +50,22 @@ class Found:
             raise FormatError(f"event: {error}") from None
         return Event(
             source.name,
-            self.id[:_MAX_ID] or self._made_id(),
+            self.id if 0 < len(self.id) <= _MAX_ID and self.id.isprintable() else self._made_id(),
             self.action,
             registry,
             self.repository,
             tag or None,
             digest or None,
-            self.media_type[:255] or None,
+            _printable(self.media_type) or None,
             _printable(self.actor) or None,
         )
 
     def _made_id(self) -> str:
-        facts = [self.action, self.host, self.repository, self.tag, self.digest, *map(str, self.same)]
+        """The same for the same event; where nothing tells two pushes of a tag apart, each request is an event."""
+        same = [self.id, *map(str, filter(None, self.same))]
+        if not any(same):
+            return f"made-{uuid.uuid4()}"
+        facts = [self.action, self.host, self.repository, self.tag, self.digest, *same]
         return "made-" + hashlib.sha256(canonical_json({"event": facts})).hexdigest()
 
 
@@ -68,4 +73,4 @@ Sender = Callable[[Mapping[str, str], Any], list[Found]]
 
 
 def _printable(text: str) -> str:
-    return "".join(one for one in text[:_MAX_ACTOR] if one.isprintable())
+    return "".join(one for one in text[:_MAX_TEXT] if one.isprintable())

@@ -8,11 +8,11 @@ from accel.service.incoming.build import Found
 
 
 def quay_events(headers: Mapping[str, str], value: Any) -> list[Found]:
-    """Of «Push to repository»; one for each tag. Neither id nor time is said: a request is an event."""
+    """Of «Push to repository»; one for each tag. Neither id nor time is said: the next push looks the same."""
     body = json_object(value, "body")
     repository = need_text(body, "repository", "body")
     return [
-        Found("push", repository, tag, same=(headers.get("x-request-id", ""), _whole(body)))
+        Found("push", repository, tag, same=(headers.get("x-request-id", ""),))
         for tag in get_texts(body, "updated_tags", "body")
     ]
 
@@ -57,7 +57,3 @@ def ghcr_events(headers: Mapping[str, str], value: Any) -> list[Found]:
             same=(version.get("updated_at"), version.get("id")),
         )
     ]
-
-
-def _whole(body: Mapping[str, Any]) -> str:
-    return repr(sorted(body.items(), key=lambda item: item[0]))

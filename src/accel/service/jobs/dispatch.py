@@ -3,6 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -16,7 +17,17 @@ from accel.service.jobs.store import JobStore
 from accel.service.model import Event, Origin, Wanted
 
 _log = logging.getLogger(__name__)
-_BATCH = 200
+_BATCH = 50  # small, so that answers to senders find a gap soon
+_OWN_RESULT = (
+    sa.select(targets.c.job)
+    .join(jobs, jobs.c.id == targets.c.job)
+    .where(
+        targets.c.digest == sa.bindparam("digest"),
+        jobs.c.registry == sa.bindparam("registry"),
+        jobs.c.repository == sa.bindparam("repository"),
+    )
+    .limit(1)
+)
 _STALE_S = 60.0  # a submitted job that says nothing for so long is asked after
 
 
@@ -47,6 +58,8 @@ class Rules(Protocol):
 
     def is_own_tag(self, tag: str) -> bool: ...
 
+    def held(self) -> AbstractContextManager[None]: ...
+
 
 class Dispatcher:
     """Turns events into jobs. What needs a registry's answer becomes a workflow: no event waits for another's host."""
@@ -70,17 +83,18 @@ class Dispatcher:
         events = self._inbox.open(_BATCH)
         by_outcome: defaultdict[str, list[int]] = defaultdict(list)
         wanted: list[Wanted] = []
-        for number, event in events:
-            outcome, found = self.decide(event)
-            by_outcome[outcome].append(number)
-            wanted += found
+        with self._rules.held(), self._store.database.read() as connection:
+            for number, event in events:
+                outcome, found = self._decide(connection, event)
+                by_outcome[outcome].append(number)
+                wanted += found
         if wanted:
             self._store.submit(wanted, self._result_tags)
         for outcome, ids in by_outcome.items():
             self._inbox.handled(ids, outcome)
         return len(events)
 
-    def decide(self, event: Event) -> tuple[str, list[Wanted]]:
+    def _decide(self, connection: sa.Connection, event: Event) -> tuple[str, list[Wanted]]:
         """What becomes of an event, in a word or two, and what is wanted because of it."""
         if event.action == "delete":
             self._ask("deleted", event)
@@ -94,7 +108,7 @@ class Dispatcher:
         if event.digest is None:
             self._ask("resolve", event)
             return "looked into", []
-        if self._is_own_result(event):
+        if _is_own_result(connection, event):
             return "own result", []
         try:
             wanted = self._rules.decide(
@@ -109,17 +123,10 @@ class Dispatcher:
         name = f"{workflow}:{event.source}:{event.event_id}"
         self._engine.submit(workflow, name, {"event": asdict(event)}, queue="small")
 
-    def _is_own_result(self, event: Event) -> bool:
-        ours = sa.select(targets.c.job).join(jobs, jobs.c.id == targets.c.job)
-        with self._store.database.read() as connection:
-            found = connection.execute(
-                ours.where(
-                    targets.c.digest == event.digest,
-                    jobs.c.registry == event.registry,
-                    jobs.c.repository == event.repository,
-                ).limit(1)
-            )
-            return found.first() is not None
+
+def _is_own_result(connection: sa.Connection, event: Event) -> bool:
+    where = {"digest": event.digest, "registry": event.registry, "repository": event.repository}
+    return connection.execute(_OWN_RESULT, where).first() is not None
 
 
 class Submitter:

@@ -1,7 +1,8 @@
 """The rules there are: from the configuration file, and those that people added at run time."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -39,6 +40,7 @@ class RuleBook:
         self._lock = threading.Lock()
         self._seen: object = None
         self._rules: tuple[StoredRule, ...] = ()
+        self._held = threading.local()
         self._load_file()
 
     def _load_file(self) -> None:
@@ -59,6 +61,9 @@ class RuleBook:
 
     def rules(self) -> tuple[StoredRule, ...]:
         """All rules in their order, as they are now."""
+        held: tuple[StoredRule, ...] | None = getattr(self._held, "rules", None)
+        if held is not None:
+            return held
         with self._lock, self._database.read() as connection:
             seen = connection.execute(
                 sa.select(sa.func.max(rules.c.updated_at), sa.func.count(), sa.func.sum(rules.c.position))
@@ -68,6 +73,15 @@ class RuleBook:
                 self._rules = tuple(_stored(row) for row in found)
                 self._seen = seen
             return self._rules
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Until its end this thread sees the rules as they are at its start: for many decisions in a row."""
+        self._held.rules = self.rules()
+        try:
+            yield
+        finally:
+            self._held.rules = None
 
     def get(self, name: str) -> StoredRule:
         """The rule of that name. Raises NotFoundError."""
