@@ -294,3 +294,24 @@ def test_the_service_finds_what_is_not_queued_and_whose_result_is_not_there(
         assert found() == []
         reg.content.repository("app").tags["v1"] = reg.add_image("app", "v1", [b"a newer layer"])
         assert found() == ["v1"]
+
+
+def test_a_few_tags_are_asked_for_at_a_time_and_no_more(place: Place, reg: FakeRegistry) -> None:
+    digest = reg.add_image("app", "t00", [b"layer"])
+    reg.content.repository("app").tags.update({f"t{i:02}": digest for i in range(64)})
+    together = threading.Barrier(4, timeout=20)  # never opens for one request after the other
+    lock = threading.Lock()
+    inside, most = 0, 0
+
+    def enter() -> None:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        together.wait()
+        with lock:
+            inside -= 1
+
+    reg.fail_next("HEAD", times=64, act=enter)
+    assert len(place.found("app")) == 64
+    assert 4 <= most <= 8
