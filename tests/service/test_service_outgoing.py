@@ -3,14 +3,26 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from accel.service.database import deliveries, open_database
 from accel.service.outgoing import Sender
 from accel.service.settings import EndpointSettings, StoreSettings
+from support.postgres import Postgres
 from support.webhook_receiver import WebhookReceiver
 
 
 def test_two_senders_do_not_send_the_same_delivery(tmp_path: Path) -> None:
-    database = open_database(StoreSettings(path=str(tmp_path)))
+    _sent_once(StoreSettings(path=str(tmp_path)))
+
+
+def test_two_senders_on_postgres_do_not_send_the_same_delivery(tmp_path: Path) -> None:
+    with Postgres(tmp_path) as server:
+        _sent_once(StoreSettings(url=SecretStr(server.url)))
+
+
+def _sent_once(store: StoreSettings) -> None:
+    database = open_database(store)
     with WebhookReceiver() as receiver:
         endpoint = EndpointSettings(name="ci", url=receiver.url)
         with database.write() as connection:
