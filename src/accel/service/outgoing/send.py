@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 _BATCH = 100  # of one endpoint in a round
 _MAX_PAUSE_S = 6 * 3600.0
 _FIRST_PAUSE_S = 5.0
+_CLAIM_SLACK_S = 30.0  # a crash while sending delays the next attempt by this and two timeouts
 _GONE = 410  # CloudEvents «HTTP 1.1 Web Hooks»: the receiver wants no more
 _MAX_ANSWER_BYTES = 64 << 10
 _URL = re.compile(r"https?://\S+")
@@ -106,12 +107,21 @@ class Sender:
             if endpoint is None:
                 self._record(row, None, _Answer(None, "the endpoint is not configured any more"), 0.0)
                 continue
+            if not self._claim(row, endpoint):
+                continue
             started = time.monotonic()
             answer = self._post(endpoint, row)
             self._record(row, endpoint, answer, time.monotonic() - started)
             if answer.status is None:  # nobody there: the others would wait for the same silence
                 return n_done
         return len(rows)
+
+    def _claim(self, row: sa.RowMapping, endpoint: EndpointSettings) -> bool:
+        """Whether the row is ours to send: another process may have read it too while leadership changes hands."""
+        same = (deliveries.c.id == row["id"], deliveries.c.state == "pending", deliveries.c.next_at == row["next_at"])
+        until = self._now() + 2 * endpoint.timeout_s + _CLAIM_SLACK_S
+        with self._database.write() as connection:
+            return connection.execute(deliveries.update().where(*same).values(next_at=until)).rowcount == 1
 
     def _post(self, endpoint: EndpointSettings, row: sa.RowMapping) -> _Answer:
         body = row["body"].encode()
