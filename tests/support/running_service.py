@@ -40,7 +40,7 @@ def wait_for(true: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {timeout_s} s")
-        time.sleep(0.1)
+        time.sleep(0.05)
 
 
 class RunningService:
