@@ -177,18 +177,34 @@ def test_a_secret_of_the_url_lets_in(hooks: Hooks) -> None:
 
 
 def test_a_body_that_says_it_is_too_large_is_not_read(hooks: Hooks) -> None:
-    answer = hooks.ask("/hooks/dist", b"x" * (LIMIT + 1))
+    answer = hooks.ask("/hooks/hub", b"x" * (LIMIT + 1), {}, query=f"secret={SECRET}")
     assert (answer.status, hooks.n_read) == (413, 0)
 
 
+def test_a_registry_that_would_repeat_it_for_ever_hears_2xx_for_what_is_too_large(hooks: Hooks) -> None:
+    answer = hooks.ask("/hooks/dist", b"x" * (LIMIT + 1))
+    assert (answer.status, answer.json["accepted"], hooks.n_read) == (202, 0, 0)
+    assert "refused" in answer.json and hooks.stored() == []
+    assert hooks.ask("/hooks/dist", b"x" * (LIMIT + 1), {}).status == 401
+
+
+def test_an_event_that_names_no_image_does_not_cost_those_beside_it(hooks: Hooks) -> None:
+    body = json.loads(envelope(push()))
+    wrong = json.loads(json.dumps(body["events"][0]))
+    wrong["id"], wrong["target"]["repository"] = "other", "No Name!"
+    body["events"].insert(0, wrong)
+    assert hooks.ask("/hooks/dist", json.dumps(body).encode()).json["accepted"] == 1
+
+
 def test_a_body_without_length_is_read_to_the_limit_and_no_further(hooks: Hooks) -> None:
-    answer = hooks.ask("/hooks/dist", [b"x" * 1000] * 1000)
+    answer = hooks.ask("/hooks/hub", [b"x" * 1000] * 1000, {}, query=f"secret={SECRET}")
     assert (answer.status, hooks.n_read) == (413, 5000)
 
 
 @pytest.mark.parametrize("length", ["9" * 5000, "-1", "abc", "1e3", "\u00b2", ""])
 def test_a_length_that_is_none_does_not_let_more_in(hooks: Hooks, length: str) -> None:
-    answer = hooks.ask("/hooks/dist", [b"x" * 1000] * 10, {**BEARER, "content-length": length})
+    headers = {"content-length": length}
+    answer = hooks.ask("/hooks/hub", [b"x" * 1000] * 10, headers, query=f"secret={SECRET}")
     assert answer.status == 413
 
 

@@ -254,9 +254,9 @@ SAID: dict[str, tuple[SourceKind, Any, dict[str, str], list[tuple[Any, ...]]]] =
     "acr, EventBridge": ("acr", ACR_BRIDGE, {}, [("push", HOST, "ns/app", "1", None)]),
     "acr, a build": (
         "acr",
-        ACR_BRIDGE | {"type": "cr:Artifact:BuildCompleted"},
+        ACR_BRIDGE | {"type": "cr:Artifact:BuildCompleted", "data": "of no interest"},
         {},
-        [("other", HOST, "ns/app", None, None)],
+        [("other", HOST, "", None, None)],
     ),
     "ecr": ("ecr", ECR, {}, [("push", ECR_HOST, "my-repo", "latest", D1)]),
     "ecr, failed": (

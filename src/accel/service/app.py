@@ -154,15 +154,15 @@ class Service:
         return self._catch(self.catch_up().look(host, patterns, "backfill"), dry_run)
 
     def _catch(self, missing: Iterator[Wanted], dry_run: bool = False) -> list[Wanted]:
-        found = list(missing)
-        if not dry_run:
-            for start in range(0, len(found), 100):
-                self.core.jobs.submit(found[start : start + 100], self.tags_of)
+        found: list[Wanted] = []
+        for one in missing:
+            found.append(one)
+            if not dry_run:  # at once: what comes later may fail
+                self.core.jobs.submit([one], self.tags_of)
         return found
 
     def scan(self) -> int:
-        """Look through the registries whose time has come. How many images were found."""
-        n_found = 0
+        """Look through the registries whose time has come."""
         for one in self.settings.registries:
             if one.scan is None or not one.scan.repositories:
                 continue
@@ -172,7 +172,6 @@ class Service:
             found = self._catch(self.catch_up().scan(one.host))
             _log.info("scanned %s: %d images were missing", one.host, len(found))
             self._set_fact(name, time.time())
-            n_found += len(found)
         return 0
 
     def _fact(self, name: str) -> Any:

@@ -52,18 +52,35 @@ class _Hooks:
             return _error(404, "unknown_source", "no such source")
         if request.method == "OPTIONS":
             return _handshake(request.headers)
+        headers = {key.lower(): value for key, value in request.headers.items()}
+
+        def may_tell(body: bytes) -> bool:
+            return authorised(source.auth, headers, request.query_params, body, time.time())
+
+        # Only a signature needs the body: nobody else's is read before it is known who sends.
+        if source.auth.hmac is None and not may_tell(b""):
+            return self._unauthorised(name)
         try:
             body = await _body(request, self._settings.api.max_body_bytes)
         except ClientDisconnect:
             return _error(400, "incomplete", "the body ended too early")  # which nobody hears
         except TooLarge:
-            self._count(name, "refused", None)
-            return _error(413, "too_large", f"more than {self._settings.api.max_body_bytes} bytes")
-        headers = {key.lower(): value for key, value in request.headers.items()}
-        if not authorised(source.auth, headers, request.query_params, body, time.time()):
-            self._count(name, "refused", None)
-            return _error(401, "unauthorized", "no valid credentials")
+            return self._too_large(source)
+        if source.auth.hmac is not None and not may_tell(body):
+            return self._unauthorised(name)
         return await self._take(source, headers, body)
+
+    def _unauthorised(self, name: str) -> Response:
+        self._count(name, "refused", None)
+        return _error(401, "unauthorized", "no valid credentials")
+
+    def _too_large(self, source: SourceSettings) -> Response:
+        words = f"more than {self._settings.api.max_body_bytes} bytes"
+        self._count(source.name, "refused", None)
+        if source.kind in _INSISTS and source.auth.hmac is None:  # known to be who it says
+            _log.warning("source %s sent an event of %s", source.name, words)
+            return JSONResponse({"accepted": 0, "duplicates": 0, "refused": words}, 202)
+        return _error(413, "too_large", words)
 
     async def _take(self, source: SourceSettings, headers: Mapping[str, str], body: bytes) -> Response:
         try:

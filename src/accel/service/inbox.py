@@ -151,6 +151,15 @@ class Inbox:
             return taken
 
     def _write(self) -> None:
+        try:
+            self._write_all()
+        finally:  # whatever ended it: nobody waits for ever
+            with self._changed:
+                self._closing = True
+                left, self._waiting = list(self._waiting), type(self._waiting)()
+            _tell(left, [InboxFull("the inbox has ended")] * len(left))
+
+    def _write_all(self) -> None:
         while self._is_more():
             time.sleep(_GATHER_S)
             taken = self._take()

@@ -30,10 +30,11 @@ def acr_events(headers: Mapping[str, str], value: Any) -> list[Found]:
 
 
 def _acr_bridge(event: CloudEvent) -> Found:
-    action: Action = "push" if event.type == "cr:Artifact:PushCompleted" else "other"
+    if event.type != "cr:Artifact:PushCompleted":
+        return Found("other", "", id=event.key)
     data = json_object(event.data, "data")
     namespace, name = (get_text(data, key, "data") for key in ("RepoNamespaceName", "RepoName"))
-    return Found(action, f"{namespace}/{name}", get_text(data, "Tag", "data"), id=event.key)
+    return Found("push", f"{namespace}/{name}", get_text(data, "Tag", "data"), id=event.key)
 
 
 def ecr_events(headers: Mapping[str, str], value: Any) -> list[Found]:
