@@ -76,6 +76,7 @@ jobs = sa.Table(
     sa.Column("results", _json()),  # by mode: digest, media type, size
     sa.Column("report", _json()),
     sa.Index("jobs_by_state", "state", "seq"),
+    sa.Index("jobs_by_change", "updated_at"),
     sa.Index("jobs_by_repository", "registry", "repository", "state"),
 )
 

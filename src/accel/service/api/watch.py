@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from fastapi import APIRouter
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
@@ -20,7 +21,9 @@ from accel.service.model import ENDED
 _EVERY_S = 0.7
 _BEAT_S = 15.0
 _MAX_WATCHERS = 64
-_AT_ONCE = 200  # changes in one look
+_AT_ONCE = 1000  # changes in one look
+_LOOK_BACK_S = 3.0
+_STILL_HERE = ": still here\n\n"
 
 
 def watch_routes(state: ServiceState, gate: Gate) -> APIRouter:
@@ -34,7 +37,10 @@ def watch_routes(state: ServiceState, gate: Gate) -> APIRouter:
     def answer(source: AsyncIterator[str]) -> StreamingResponse:
         if len(watchers) >= _MAX_WATCHERS:
             raise HTTPException(503, "too many are watching")
-        return StreamingResponse(_counted(source, watchers), media_type="text/event-stream")
+        ticket = object()
+        watchers.add(ticket)
+        done = BackgroundTask(watchers.discard, ticket)  # also if the stream is never begun
+        return StreamingResponse(_counted(source, watchers, ticket), media_type="text/event-stream", background=done)
 
     def changed(at: float) -> list[Job]:
         return queries.jobs_changed_since(state.database, at, _AT_ONCE)
@@ -66,40 +72,46 @@ def watch_routes(state: ServiceState, gate: Gate) -> APIRouter:
 
 
 async def _changes(changed: Callable[[float], list[Job]], since: float) -> AsyncIterator[str]:
+    sent: dict[str, float] = {}  # a change may become visible after a later one: look back, and say it once
     quiet_s = 0.0
     yield ": watching\n\n"
     while True:
-        for job in await run_in_threadpool(changed, since):
-            since = max(since, job.updated_at)
-            quiet_s = 0.0
+        for job in await run_in_threadpool(changed, since - _LOOK_BACK_S):
+            if sent.get(job.id) == job.updated_at:
+                continue
+            sent[job.id] = job.updated_at
+            since, quiet_s = max(since, job.updated_at), 0.0
             yield _event(job)
+        sent = {id: at for id, at in sent.items() if at > since - _LOOK_BACK_S}
         await asyncio.sleep(_EVERY_S)
         quiet_s += _EVERY_S
         if quiet_s >= _BEAT_S:
             quiet_s = 0.0
-            yield ": still here\n\n"
+            yield _STILL_HERE
 
 
 async def _one(look: Callable[[], Job]) -> AsyncIterator[str]:
-    said = ""
+    said, quiet_s = "", 0.0
     while True:
-        job = await run_in_threadpool(look)
+        try:
+            job = await run_in_threadpool(look)
+        except NotFoundError:  # forgotten meanwhile
+            return
         event = _event(job)
-        if event != said:
-            said = event
-            yield event
+        if event != said or quiet_s >= _BEAT_S:
+            yield event if event != said else _STILL_HERE
+            said, quiet_s = event, 0.0
         if job.state in ENDED:
             return
         await asyncio.sleep(_EVERY_S)
+        quiet_s += _EVERY_S
 
 
 def _event(job: Job) -> str:
     return f"event: job\ndata: {job.model_dump_json()}\n\n"
 
 
-async def _counted(source: AsyncIterator[str], watchers: set[object]) -> AsyncIterator[str]:
-    ticket = object()
-    watchers.add(ticket)
+async def _counted(source: AsyncIterator[str], watchers: set[object], ticket: object) -> AsyncIterator[str]:
     try:
         async for event in source:
             yield event
