@@ -4,6 +4,8 @@ import base64
 import hashlib
 import hmac
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from accel.convert import convert
 from accel.registry import RegistryStore
 from support.images import Built, file, gzip_layer, image, layer_of, put, random_tar, tar_of
 from support.registry_docker import DockerRegistry
-from support.running_service import RunningService, free_port, wait_for
+from support.running_service import TOKEN, RunningService, free_port, wait_for
 from support.webhook_receiver import WebhookReceiver
 
 pytestmark = pytest.mark.registry
@@ -190,3 +192,43 @@ def test_secrets_are_in_no_log(place: Place) -> None:
     for secret in (SECRET, KEY.decode(), "a secret for tests only", "a token for tests only"):
         assert secret not in log
     assert all(json.loads(line) for line in log.splitlines())
+
+
+def test_the_commands_look_at_a_service_and_steer_it(place: Place, tmp_path: Path) -> None:
+    place.push("team/app", an_image(), "v1")
+    place.accelerated("team/app", "v1")
+    job = place.job("done")["id"]
+    name = f"{place.registry.host}/team/app:v1"
+    token = tmp_path / "token"
+    token.write_text(TOKEN + "\n")
+
+    def accel(*arguments: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "accel", *arguments, "--server", place.service.url]
+        done = subprocess.run([*command, "--token-file", str(token)], capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stdout + done.stderr
+
+    assert json.loads(accel("jobs", "list", "--state", "done", "--json")[1])["jobs"][0]["id"] == job
+    for arguments, code, said in (
+        (("jobs", "list"), 0, "team/app"),
+        (("jobs", "show", job), 0, "v1_accelerated"),
+        (("jobs", "logs", job), 0, "tag v1_accelerated: set"),
+        (("jobs", "watch", job), 0, "done"),
+        (("jobs", "cancel", job), 9, "is done"),
+        (("jobs", "show", "nobody"), 3, "no job nobody"),
+        (("rules", "list"), 0, "everything"),
+        (("rules", "explain", name), 0, "index-only as v1_accelerated"),
+        (("rules", "disable", "all"), 0, "off"),
+        (("rules", "remove", "all"), 9, "configuration file"),
+        (("protect", "list"), 0, "v1_accelerated"),
+        (("protect", "check", name), 9, "needed by team/app:v1_accelerated"),
+        (("protect", "delete", name), 9, "needed by"),
+        (("backfill", place.registry.host, "**", "--dry-run"), 0, "0 images would be converted"),
+        (("deliveries", "list"), 0, "delivered"),
+        (("deliveries", "redeliver", "1"), 0, ""),
+        (("jobs", "pause"), 0, ""),
+        (("jobs", "resume"), 0, ""),
+    ):
+        got, text = accel(*arguments)
+        assert (got, said in text) == (code, True), (arguments, got, text)
+    token.write_text("some other token")
+    assert accel("jobs", "list")[0] == 4
