@@ -64,6 +64,7 @@ class Core:
             self.worker,
             self.leases,
             describe=describe,
+            poll_s=settings.limits.poll_s,
             max_attempts=_MAX_DEATHS,
         )
         limits = settings.limits
