@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
+from prometheus_client.parser import text_string_to_metric_families
 
 from accel.convert import convert
 from accel.registry import RegistryStore
@@ -181,6 +183,23 @@ def test_backfill_rules_and_explain_work_at_run_time(place: Place) -> None:
     )
     assert [one["tag"] for one in found["images"]] in (["v1"], [])  # the scan may have been faster
     place.accelerated("app", "v1")
+
+
+def test_what_is_done_shows_in_the_metrics(place: Place) -> None:
+    place.push("app", an_image(), "v1")
+    place.accelerated("app", "v1")
+    place.job("done")
+    place.receiver.wait_for(4)
+
+    def values() -> dict[str, float]:
+        text = urllib3.request("GET", f"{place.service.url}/metrics").data.decode()
+        families = text_string_to_metric_families(text)
+        return {sample.name: sample.value for one in families for sample in one.samples if sample.value}
+
+    found = wait_for(lambda: (got := values()).get("accel_deliveries_total") and got, "deliveries in the metrics")
+    for name in ("accel_conversions_total", "accel_layer_results_total", "accel_layer_read_bytes_total",
+                 "accel_events_received_total", "accel_registry_requests_total", "accel_jobs"):  # fmt: skip
+        assert found.get(name), (name, sorted(found))
 
 
 def test_secrets_are_in_no_log(place: Place) -> None:

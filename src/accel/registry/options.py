@@ -65,6 +65,7 @@ class RegistryOptions:
     proxies: Mapping[str, str] = field(default_factory=lambda: _NO_PROXIES, repr=False)
     no_proxy: tuple[str, ...] = ()
     user_agent: str = "accel"
+    observe: Callable[[str, int | None, float], None] | None = None  # host, status (None: no answer), seconds to it
 
     connect_timeout_s: float = 15.0
     read_timeout_s: float = 60.0  # silence longer than this is a broken connection

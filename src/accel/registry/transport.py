@@ -9,6 +9,7 @@ import logging
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -111,7 +112,7 @@ class Transport:
         first = origin = Origin.of(url)
         sent = {"User-Agent": options.user_agent, "Accept-Encoding": "identity"} | dict(headers or {})
         for _ in range(options.max_redirects + 1):
-            raw = self._exchange(method, url, origin, sent, body, what)
+            raw = self._observed(method, url, origin, sent, body, what)
             response = Response(raw, url, what, redirected=origin != first, meter=meter)
             location = response.headers.get("Location")
             if not follow or response.status not in _REDIRECTS or not location:
@@ -130,6 +131,20 @@ class Transport:
             _LOG.debug("%s: redirected from %s to %s", what, origin, target)
             origin = target
         raise RegistryError(f"{what}: more than {options.max_redirects} redirects")
+
+    def _observed(
+        self, method: str, url: str, origin: Origin, headers: Mapping[str, str], body: Body | None, what: str
+    ) -> urllib3.BaseHTTPResponse:
+        observe = self.options.observe
+        if observe is None:
+            return self._exchange(method, url, origin, headers, body, what)
+        started, status = time.monotonic(), None
+        try:
+            raw = self._exchange(method, url, origin, headers, body, what)
+            status = raw.status
+            return raw
+        finally:
+            observe(origin.name, status, time.monotonic() - started)
 
     def _exchange(
         self, method: str, url: str, origin: Origin, headers: Mapping[str, str], body: Body | None, what: str

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ class Service:
         self.rulebook = RuleBook(self.database, settings, time.time)
         self.core = Core(
             settings,
-            registries,
+            replace(registries, observe=self.metrics.request),
             self.database,
             emit=self._emit,
             protector=self._make_protector,
