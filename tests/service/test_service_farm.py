@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import urllib3
 
 from accel.registry import RegistryStore
 from support.images import gzip_layer, image, put, random_tar
@@ -35,6 +36,10 @@ class Machines:
     def inside(self, name: str) -> list[str]:
         """What a command has to be run with to be on that machine."""
         return ["ip", "netns", "exec", self._names[name]]
+
+    def address(self, name: str) -> str:
+        """Of that machine."""
+        return f"{HOST.rpartition('.')[0]}.{list(self._names).index(name) + 2}"
 
     def __enter__(self) -> "Machines":
         try:
@@ -87,13 +92,16 @@ def test_work_of_a_machine_that_vanishes_is_finished_elsewhere(tmp_path: Path, m
             "rules": [{"name": "all", "mode": "full"}],
             "store": {"url": postgres.url},
         }
+        api = {"auth": "none", "worker_listen": "0.0.0.0:8087"}
         service = RunningService(tmp_path / "service", **shared, limits={"layers": 0})
-        workers = RunningService(tmp_path / "workers", **shared, limits={"layers": 1})
+        workers = RunningService(tmp_path / "workers", **shared, limits={"layers": 1}, api=api)
         with service:
             try:
                 for name in ("one", "two"):
                     workers.start("worker", name, machines.inside(name))
                 wait_for(lambda: len(workers_of(service)) == 2, "two workers")
+                wait_for(lambda: answers(f"http://{machines.address('one')}:8087/readyz"), "a worker's health")
+                wait_for(lambda: answers(f"http://{machines.address('two')}:8087/metrics"), "a worker's metrics")
                 push_images(registry)
                 service.api("POST", "/backfill", {"registry": registry.host, "repositories": ["**"]})
                 wait_for(lambda: begun(workers, "one"), "work on machine one")
@@ -108,6 +116,13 @@ def test_work_of_a_machine_that_vanishes_is_finished_elsewhere(tmp_path: Path, m
             finally:
                 workers.kill("one")
                 workers.stop()
+
+
+def answers(url: str) -> bool:
+    try:
+        return urllib3.request("GET", url, retries=False, timeout=5).status == 200
+    except urllib3.exceptions.HTTPError:
+        return False
 
 
 def push_images(registry: DockerRegistry) -> None:

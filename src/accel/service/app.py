@@ -4,17 +4,15 @@ On PostgreSQL any number of both may run. What only one may do (dispatching, sca
 one that holds the lease "leader"; if it dies, another one has it a few seconds later.
 """
 
-import fcntl
 import gc
 import logging
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,7 +22,7 @@ from accel.errors import ConfigError, NotFoundError
 from accel.oci import Reference
 from accel.registry.options import RegistryOptions
 from accel.registry.store import RegistryStore
-from accel.service.api import ServiceState, create_app
+from accel.service.api import ServiceState, create_app, create_probes
 from accel.service.catchup import CatchUp
 from accel.service.core import Core
 from accel.service.database import database_url, facts, open_database, open_inbox
@@ -36,6 +34,7 @@ from accel.service.job_log import JobLog
 from accel.service.jobs.control import Jobs
 from accel.service.jobs.dispatch import Dispatcher, Submitter
 from accel.service.jobs.ids import job_id
+from accel.service.leader import LEADER_TTL_S, Leadership, sole_owner
 from accel.service.logs import Redactor, logging_to, secrets_of
 from accel.service.loops import Loop
 from accel.service.metrics import Metrics
@@ -43,12 +42,11 @@ from accel.service.model import Event, OutEvent, Wanted
 from accel.service.outgoing import Deliveries, Sender, emit
 from accel.service.protect import Protector
 from accel.service.rules import RuleBook, options_of, result_tags
-from accel.service.settings import ServiceSettings, StoreSettings
+from accel.service.settings import ServiceSettings
 from accel.service.state_metrics import StateMetrics
 from accel.service.stores import Stores
 
 _log = logging.getLogger(__name__)
-_LEADER_TTL_S = 5.0
 _LOOK_S = 0.5  # for events that another process stored, and retries that are due
 _PRUNE_S = 3600.0
 _SWITCH_S = 0.0001  # for Python's lock: at its 5 ms a thread that computes delays each answer by some of these
@@ -190,7 +188,7 @@ class Service:
         """The loops that one process runs for all, to be started."""
         dispatcher = Dispatcher(inbox, self.core.jobs, self.rulebook, self.core.engine, self.tags_of)
         submitter = Submitter(self.core.jobs, self.core.engine, window=4 * self.settings.limits.jobs + 100)
-        leadership = Leadership(lambda: self.core.leases.hold("leader", self.core.worker, _LEADER_TTL_S))
+        leadership = Leadership(lambda: self.core.leases.hold("leader", self.core.worker, LEADER_TTL_S))
         may = leadership.is_held
         self.submit_loop = Loop("submit", submitter.run_once, _LOOK_S, may)
         self.send_loop = Loop("send", sender.run_due, _LOOK_S, may)
@@ -222,24 +220,8 @@ class Service:
         self.core.jobs.prune(before)
         inbox.prune(before)
         Deliveries(self.database).prune(before)
-        return 0
-
-
-class Leadership:
-    """Whether this process holds the leader's lease, renewed by a thread of its own."""
-
-    def __init__(self, hold: Callable[[], bool]) -> None:
-        self._hold = hold
-        self._until = 0.0
-        self.loop = Loop("leader", self._renew, 1.0)
-
-    def is_held(self) -> bool:
-        """Whether it does, as far as is known; never later than the lease's end."""
-        return time.monotonic() < self._until
-
-    def _renew(self) -> int:
-        asked = time.monotonic()
-        self._until = asked + _LEADER_TTL_S - 1.0 if self._hold() else 0.0
+        # Ids of workflows are free again then: long after the last event that could mean the same work.
+        self.core.engine.prune(2 * self.settings.limits.keep_history_s)
         return 0
 
 
@@ -287,11 +269,24 @@ def serve(settings: ServiceSettings, registries: RegistryOptions) -> None:
         gc.collect()
         gc.freeze()  # what is here now stays: to look through it again and again would hold up answers
         _log.info("listening on %s", settings.api.listen)
-        _answer(create_app(state), settings.api.listen)
+        _server(create_app(state), settings.api.listen).run()
         _log.info("ending")
 
 
-def _answer(app: Any, listen: str) -> None:
+@contextmanager
+def _answering(app: Any, listen: str) -> Iterator[None]:
+    """Answers requests in a thread of its own."""
+    server = _server(app, listen)
+    thread = threading.Thread(target=server.run, name="accel-answer")
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def _server(app: Any, listen: str) -> uvicorn.Server:
     host, _, port = listen.rpartition(":")
     config = uvicorn.Config(
         app,
@@ -304,7 +299,7 @@ def _answer(app: Any, listen: str) -> None:
         limit_concurrency=1000,
         server_header=False,
     )
-    uvicorn.Server(config).run()
+    return uvicorn.Server(config)
 
 
 def work(settings: ServiceSettings, registries: RegistryOptions) -> None:
@@ -316,25 +311,16 @@ def work(settings: ServiceSettings, registries: RegistryOptions) -> None:
         signal.signal(number, lambda *_: ended.set())
     with ExitStack() as stack:
         service = Service(settings, registries, stack)
+        health = Health(
+            service.database,
+            service.events,
+            threads=dict,
+            engine_started=lambda: service.core.engine.is_running,
+        )
+        stack.callback(health.close)
         service.core.start(works=True)
+        if settings.api.worker_listen is not None:
+            stack.enter_context(_answering(create_probes(health, service.metrics.render), settings.api.worker_listen))
         _log.info("working as %s", service.core.worker)
         ended.wait()
         _log.info("ending")
-
-
-@contextmanager
-def sole_owner(store: StoreSettings) -> Iterator[None]:
-    """Sees that an embedded store has one process. Raises ConfigError if another one has it."""
-    if store.url is not None:
-        yield
-        return
-    folder = Path(store.path)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"another process has the store {store.path}") from None
-        yield
-
-

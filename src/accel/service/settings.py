@@ -64,6 +64,7 @@ class ApiSettings(Model):
     """``auth: none`` is for a machine that nobody else reaches."""
 
     listen: str = "127.0.0.1:8086"
+    worker_listen: str | None = None  # where each worker answers /healthz, /readyz and /metrics
     auth: Literal["token", "none"] = "token"
     tokens: tuple[TokenSettings, ...] = ()
     max_body_bytes: Size = 1 << 20

@@ -1,5 +1,6 @@
 """The web application: the API, incoming events, probes, and the page."""
 
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from accel.service.api.errors import add_handlers
 from accel.service.api.routes import job_routes, other_routes, protection_routes, rule_routes
 from accel.service.api.state import ServiceState
 from accel.service.api.watch import watch_routes
+from accel.service.health import Health
 from accel.service.metrics import CONTENT_TYPE
 
 WEB = Path(__file__).parents[1] / "web"
@@ -43,32 +45,40 @@ def create_app(state: ServiceState) -> FastAPI:
     for routes in (job_routes, watch_routes, rule_routes, protection_routes, other_routes):
         v1.include_router(routes(state, gate))
     app.include_router(v1)
-    app.include_router(_probes(state))
+    app.include_router(_probes(state.health, state.metrics))
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> Response:
+        return Response((WEB / "docs.html").read_bytes(), media_type="text/html; charset=utf-8")
+
     app.mount("/", StaticFiles(directory=WEB, html=True), name="page")
     return app
 
 
-def _probes(state: ServiceState) -> APIRouter:
+def create_probes(health: Health, metrics: Callable[[], bytes]) -> FastAPI:
+    """What a process without an API answers."""
+    app = FastAPI(openapi_url=None)
+    app.include_router(_probes(health, metrics))
+    return app
+
+
+def _probes(health: Health, metrics: Callable[[], bytes]) -> APIRouter:
     """For those who watch over processes; without a token."""
     probes = APIRouter(include_in_schema=False)
 
     @probes.get("/healthz")
-    def health() -> JSONResponse:
-        report = state.health.health()
+    def alive() -> JSONResponse:
+        report = health.health()
         return JSONResponse(report.as_dict(), report.status)
 
     @probes.get("/readyz")
     def ready() -> JSONResponse:
-        report = state.health.ready()
+        report = health.ready()
         return JSONResponse(report.as_dict(), report.status)
 
     @probes.get("/metrics")
-    def metrics() -> Response:
-        return Response(state.metrics(), media_type=CONTENT_TYPE)
-
-    @probes.get("/docs")
-    def docs() -> Response:
-        return Response((WEB / "docs.html").read_bytes(), media_type="text/html; charset=utf-8")
+    def show_metrics() -> Response:
+        return Response(metrics(), media_type=CONTENT_TYPE)
 
     return probes
 
