@@ -1,6 +1,7 @@
 """From a wanted image to its tags: the working part of the service, in this process, against real registries."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from accel.service.jobs.dispatch import Submitter
 from accel.service.loops import Loop
 from accel.service.model import OutEvent, Recipe, Wanted
 from accel.service.settings import ServiceSettings
-from support.images import Built, file, gzip_layer, image, layer_of, put, random_tar, tar_of
+from support.images import Built, file, foreign_layer, gzip_layer, image, layer_of, put, random_tar, tar_of
 from support.registry_faults import FakeRegistry
 
 BASE = gzip_layer(random_tar(1, 40, 20_000))
@@ -346,3 +347,18 @@ def test_a_job_outlives_what_registries_do(tmp_path: Path, mode: str) -> None:
         assert (row["state"], row["reason"]) == ("done", "")
         assert service.digest("app", "v1_accelerated")
         assert 429 in {request.status for request in registry.seen("GET", layer)}
+
+
+def test_urls_of_foreign_layers_are_not_followed(service: Running) -> None:
+    """An image may name any address: nobody makes us ask there."""
+    with socket.create_server(("127.0.0.1", 0)) as trap:
+        trap.settimeout(0.2)
+        url = f"http://127.0.0.1:{trap.getsockname()[1]}/layer"
+        foreign = foreign_layer()
+        foreign = replace(foreign, descriptor=replace(foreign.descriptor, urls=(url,)))
+        digest = service.push("app", image([BASE, foreign], platform="linux/amd64"), "v1")
+        for recipe in (INDEX, replace(INDEX, mode="full")):
+            (job,) = service.submit(service.wanted("app", "v1", digest, recipe))
+            assert service.ended(job)["state"] in ("done", "failed")
+        with pytest.raises(TimeoutError):
+            trap.accept()
