@@ -33,6 +33,8 @@ def written(folder: Path, text: str) -> str:
         (FINE + "limits: {memory: -1}", "limits.memory"),
         (FINE + "limits: {backoff: soon}", "limits.backoff"),
         (FINE + "limits: {jobs: 0}", "limits.jobs"),
+        (FINE + "limits: {layers: 0}", "nobody would work"),
+        (FINE + "endpoints: [{name: a, url: 'http://x', tag: '('}]", "no regular expression"),
         (FINE + "rules: [{name: a, tag: '/(/'}]", "rule 'a', tag"),
         (FINE + "rules: [{name: a, mode: sideways}]", "rule 'a'"),
         (FINE + "limits: !!python/object/apply:os.getcwd []", "could not determine a constructor"),

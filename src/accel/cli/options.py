@@ -83,16 +83,25 @@ def with_registries(command: Callable[..., None]) -> Callable[..., None]:
 
     That gets a function which reads them: for work on local files, loading what they need would take longer.
     """
-    own = [p for p in inspect.signature(command).parameters.values() if p.name != "registries"]
+    return with_options_of(_registry_parameters, command, "registries")
+
+
+def with_options_of(
+    parameters: Callable[..., Any], command: Callable[..., None], name: str
+) -> Callable[..., None]:
+    """``command``, with the options of ``parameters`` instead of its parameter ``name``.
+
+    That gets a function which gives what ``parameters`` makes of what was chosen.
+    """
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != name]
     shared = [
-        p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for p in inspect.signature(_registry_parameters).parameters.values()
+        p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in inspect.signature(parameters).parameters.values()
     ]
     names = {p.name for p in shared}
 
     def run(**values: Any) -> None:
-        registries = {name: values.pop(name) for name in names}
-        command(**values, registries=lambda: _registry_parameters(**registries))
+        chosen = {option: values.pop(option) for option in names}
+        command(**values, **{name: lambda: parameters(**chosen)})
 
     run.__name__, run.__doc__, run.__module__ = command.__name__, command.__doc__, command.__module__
     run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]

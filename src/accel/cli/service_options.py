@@ -1,10 +1,11 @@
 """Options of the commands that ask a running service."""
 
-import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
+
+from accel.cli.options import with_options_of
 
 if TYPE_CHECKING:
     from accel.client import Client
@@ -37,20 +38,4 @@ def _parameters(
 
 def with_service(command: Callable[..., None]) -> Callable[..., None]:
     """``command``, with the options about the service instead of its parameter ``service``, which makes a client."""
-    own = [p for p in inspect.signature(command).parameters.values() if p.name != "service"]
-    shared = [
-        p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for p in inspect.signature(_parameters).parameters.values()
-    ]
-    names = {p.name for p in shared}
-
-    def run(**values: Any) -> None:
-        chosen = {name: values.pop(name) for name in names}
-        command(**values, service=lambda: _parameters(**chosen))
-
-    run.__name__, run.__doc__, run.__module__ = command.__name__, command.__doc__, command.__module__
-    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
-    )
-    run.__annotations__ = {p.name: p.annotation for p in own + shared}
-    return run
+    return with_options_of(_parameters, command, "service")

@@ -258,6 +258,8 @@ class ServiceSettings(Model):
             twice = {name for name in names if names.count(name) > 1}
             if twice:
                 raise ValueError(f"{kind} {sorted(twice)[0]!r} is there twice")
+        if self.limits.layers == 0 and self.store.url is None:
+            raise ValueError("limits.layers is 0: nobody would work on an embedded store")
         hosts = {registry.host for registry in self.registries}
         for source in self.sources:
             if source.registry not in hosts:
