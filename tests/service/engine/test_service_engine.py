@@ -173,7 +173,7 @@ def test_cancel_stops_children_but_not_those_that_another_image_waits_for(
 ) -> None:
     engine = engine_of()
     engine.start([Queue("images"), Queue("layers", at_once=1, per_process=1)])
-    engine.submit("image", "i", {"layers": ["first", "own", "shared"], "layer_s": 1.0}, queue="images")
+    engine.submit("image", "i", {"layers": ["first", "own", "shared"], "layer_s": 5.0}, queue="images")
     engine.submit("image", "j", {"layers": ["shared"]}, queue="images")
     until(lambda: lines(engine_store, step="convert"))
     until(lambda: len(states(engine, ["first", "own", "shared"])) == 3 and engine.state("j").state == "running")
