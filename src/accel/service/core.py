@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 import uuid
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -78,7 +79,13 @@ class Core:
             self.jobs,
             Planner(self.jobs, self.layers, self.stores, options, self._is_dead),
             LayerMaker(
-                self.layers, self.stores, Budget(limits.memory, limits.disk), self._workers, options, made
+                self.layers,
+                self.stores,
+                Budget(limits.memory, limits.disk),
+                self._workers,
+                options,
+                threading.Semaphore(max(1, threads // 2)),
+                made,
             ),
             JobPublisher(self.jobs, self.layers, self.stores, self.protector, options, result_tags),
             resolve,

@@ -1,12 +1,14 @@
 """The step that makes what is missing of one layer."""
 
 import logging
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
-from accel.convert.options import ConvertOptions
+from accel.convert.options import SOCI, ConvertOptions
 from accel.convert.parts import LayerWorkers, convert_layer, estimate
 from accel.oci import Descriptor
 from accel.service.jobs.budget import Budget
@@ -30,6 +32,7 @@ class LayerMaker:
     budget: Budget
     workers: LayerWorkers
     options_of: Callable[[Recipe], ConvertOptions]
+    turns: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(1))  # of layers written anew
     # Told of every layer that is made: seconds, bytes of the layer, bytes of what was made of it.
     made: Callable[[float, int, int], None] = lambda seconds, read, written: None
 
@@ -42,6 +45,15 @@ class LayerMaker:
         layer = Descriptor.from_json(args["layer"])
         with log_context(job=args["job"], layer=layer.digest, registry=registry, repository=name):
             return self._make(workflow, args, layer, missing, should_stop)
+
+    @contextmanager
+    def _turn(self, outputs: list[str]) -> Iterator[None]:
+        """Writing a layer anew keeps two threads busy by itself: more at once only get into each other's way."""
+        if set(outputs) == {SOCI}:
+            yield
+            return
+        with self.turns:
+            yield
 
     def _make(
         self,
@@ -58,7 +70,7 @@ class LayerMaker:
         started = time.monotonic()
         _log.info("making %s of a layer of %d bytes", ", ".join(missing), layer.size)
         try:
-            with self.budget.reserve(*estimate(layer, missing, options)):
+            with self.budget.reserve(*estimate(layer, missing, options)), self._turn(missing):
                 made = convert_layer(repository, repository, layer, missing, options, progress, self.workers)
         finally:
             repository.close()
