@@ -198,6 +198,30 @@ def test_what_is_no_image_is_refused(ask: Answers, body: Any) -> None:
     assert status in (400, 404, 422) and said["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/rules", {"rule": {"name": "x", "repository": "\ud800"}}),
+        ("POST", "/rules", {"rule": {"name": "x", "tag": "/\ud800/"}}),
+        ("POST", "/rules", {"rule": {"name": "x", "prefetch": ["/\ud800"], "mode": "full"}}),
+        ("POST", "/rules", {"rule": {"name": "x", "tag_template": "\ud800{tag}"}}),
+        ("POST", "/rules", {"rule": {"name": "x", "min_image": 10**30}}),
+        ("POST", "/rules/explain", {"image": "r.example/a:v1", "pusher": "\ud800"}),
+        ("POST", "/rules/explain", {"image": "\ud800"}),
+        ("POST", "/jobs", {"image": "r.example/\ud800:v1"}),
+        ("POST", "/backfill", {"registry": "\ud800", "repositories": ["\ud800"]}),
+        ("PUT", "/rules/%ED%A0%80", {"name": "x"}),
+        ("GET", "/jobs?q=%ED%A0%80%00", None),
+        ("GET", "/jobs/%ED%A0%80", None),
+        ("GET", "/jobs?before=99999999999999999999999", None),
+    ],
+)
+def test_what_is_no_text_and_what_fits_nowhere_is_no_failure_of_ours(
+    ask: Answers, method: str, path: str, body: Any
+) -> None:
+    assert ask(method, "/api/v1" + path, body)[0] < 500
+
+
 def test_bodies_that_are_too_large_or_of_no_known_length_are_refused(service: FilledService) -> None:
     url = f"{service.url}/api/v1/rules/explain"
     large = urllib3.request("POST", url, body=b"x" * (2 << 20), headers=service.headers, retries=False)

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -58,12 +58,19 @@ def add_handlers(app: FastAPI) -> None:
         where = ".".join(str(part) for part in first["loc"])
         return _answer(422, "invalid", f"{where}: {first['msg']}")
 
+    def no_text(request: Request, error: Exception) -> JSONResponse:
+        """JSON can say half of a surrogate pair, which is no text anywhere else; nor does every text fit a column."""
+        return _answer(422, "invalid", "a value that cannot be stored")
+
     def database(request: Request, error: Exception) -> JSONResponse:
         return _answer(503, "store", "the store does not answer", {"Retry-After": "1"})
 
     app.add_exception_handler(AccelError, ours)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(UnicodeError, no_text)
+    app.add_exception_handler(OverflowError, no_text)
+    app.add_exception_handler(DataError, no_text)
     app.add_exception_handler(SQLAlchemyError, database)
 
 

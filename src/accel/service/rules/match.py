@@ -78,6 +78,8 @@ def _compiled(text: str) -> Any:
     expression = text[1:-1] if is_expression else "".join(map(_part, _GLOB.findall(text)))
     try:
         return re2.compile(expression, _OPTIONS)
+    except UnicodeError:
+        raise ConfigError(f"{text[:100]!r} is no text") from None
     except re2.error as error:
         words = error.args[0] if error.args else ""
         raise ConfigError(f"{text[:100]!r}: {words.decode() if isinstance(words, bytes) else words}") from None
