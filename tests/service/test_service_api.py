@@ -206,6 +206,7 @@ def test_what_is_no_image_is_refused(ask: Answers, body: Any) -> None:
         ("POST", "/rules", {"rule": {"name": "x", "prefetch": ["/\ud800"], "mode": "full"}}),
         ("POST", "/rules", {"rule": {"name": "x", "tag_template": "\ud800{tag}"}}),
         ("POST", "/rules", {"rule": {"name": "x", "min_image": 10**30}}),
+        ("POST", "/rules", {"rule": {"name": "x", "containerd_only": True}}),
         ("POST", "/rules/explain", {"image": "r.example/a:v1", "pusher": "\ud800"}),
         ("POST", "/rules/explain", {"image": "\ud800"}),
         ("POST", "/jobs", {"image": "r.example/\ud800:v1"}),

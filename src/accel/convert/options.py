@@ -89,9 +89,8 @@ class ConvertOptions:
         """The formats asked for, in the order of :data:`FORMATS`."""
         named = _parts(self.format)
         able = [name for mode in FORMATS if mode in self.modes for name in FORMATS[mode]]
-        if self.containerd_only:
-            able.remove(ESTARGZ)
-        return tuple(name for name in able if not named or name in named)
+        left_out = {ESTARGZ} if self.containerd_only else set()
+        return tuple(name for name in able if name not in left_out and (not named or name in named))
 
     @property
     def gzip_level(self) -> int | None:
