@@ -24,7 +24,7 @@
      |
     oci                                 values: Digest, Descriptor, Manifest, Index, Reference
      |
-    progress                            the progress protocol
+    progress   units                    the progress protocol | sizes as people write them
      |
     errors                              the error tree
      |
@@ -55,7 +55,7 @@ ROWS = [
     {"accel.stores"},
     {"accel.blobs", "accel.aside", "accel.members"},
     {"accel.oci"},
-    {"accel.progress"},
+    {"accel.progress", "accel.units"},
     {"accel.errors"},
     {"accel_core"},
 ]

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from accel.convert import ConvertOptions, convert
 from accel.oci import Platform
-from accel.registry import Credential, Given, RegistryStore
+from accel.registry import Credential, Given, RegistryOptions
 from accel.service.core import Core
 from accel.service.database import layer_results, open_database
 from accel.service.jobs.control import Jobs
@@ -22,8 +22,9 @@ from accel.service.jobs.dispatch import Submitter
 from accel.service.loops import Loop
 from accel.service.model import OutEvent, Recipe, Wanted
 from accel.service.settings import ServiceSettings
-from support.images import Built, file, foreign_layer, gzip_layer, image, layer_of, put, random_tar, tar_of
+from support.images import Built, file, foreign_layer, gzip_layer, image, layer_of, random_tar, tar_of
 from support.registry_faults import FakeRegistry
+from support.repositories import Repositories
 
 BASE = gzip_layer(random_tar(1, 40, 20_000))
 TOP = gzip_layer(tar_of(file("etc/motd", b"hello")))
@@ -59,7 +60,7 @@ class NoProtection:
         self.recorded.append(facts)
 
 
-class Running:
+class Running(Repositories):
     """A core with its submitter, and words to use it."""
 
     def __init__(self, folder: Path, registry: FakeRegistry, **limits: Any) -> None:
@@ -100,22 +101,8 @@ class Running:
         self.core.close()
         self.database.close()
 
-    def push(self, name: str, built: Built, *tags: str) -> str:
-        store = self.store(name)
-        for tag in tags:
-            put(store, built, tag=tag)
-        store.close()
-        return built.descriptor.digest
-
-    def store(self, name: str) -> RegistryStore:
-        return RegistryStore(f"{self.registry.host}/{name}:x", self.options)
-
-    def digest(self, name: str, tag: str) -> str | None:
-        store = self.store(name)
-        try:
-            return store.tag_digest(tag)
-        finally:
-            store.close()
+    def place(self) -> tuple[str, RegistryOptions]:
+        return self.registry.host, self.options
 
     def wanted(self, name: str, tag: str, digest: str, recipe: Recipe = INDEX) -> Wanted:
         return Wanted(self.registry.host, name, tag, digest, "all", recipe)

@@ -16,9 +16,10 @@ import urllib3
 from prometheus_client.parser import text_string_to_metric_families
 
 from accel.convert import convert
-from accel.registry import RegistryStore
-from support.images import Built, file, gzip_layer, image, layer_of, put, random_tar, tar_of
+from accel.registry import RegistryOptions
+from support.images import Built, file, gzip_layer, image, layer_of, random_tar, tar_of
 from support.registry_docker import DockerRegistry
+from support.repositories import Repositories
 from support.running_service import TOKEN, RunningService, free_port, wait_for
 from support.webhook_receiver import WebhookReceiver
 
@@ -36,29 +37,15 @@ def an_image(seed: int = 0) -> Built:
 
 
 @dataclass
-class Place:
+class Place(Repositories):
     """A registry that tells a service of its pushes, and somebody who is told of results."""
 
     registry: DockerRegistry
     service: RunningService
     receiver: WebhookReceiver
 
-    def push(self, name: str, built: Built, *tags: str) -> str:
-        store = self.store(name)
-        for tag in tags:
-            put(store, built, tag=tag)
-        store.close()
-        return built.descriptor.digest
-
-    def store(self, name: str) -> RegistryStore:
-        return RegistryStore(f"{self.registry.host}/{name}:x", self.registry.options())
-
-    def digest(self, name: str, tag: str) -> str | None:
-        store = self.store(name)
-        try:
-            return store.tag_digest(tag)
-        finally:
-            store.close()
+    def place(self) -> tuple[str, RegistryOptions]:
+        return self.registry.host, self.registry.options()
 
     def accelerated(self, name: str, tag: str) -> str:
         digest: str = wait_for(lambda: self.digest(name, f"{tag}_accelerated"), f"{name}:{tag}_accelerated")

@@ -1,22 +1,19 @@
 """Options that several commands share, and the words their values are written in."""
 
 import inspect
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from accel.errors import ConfigError
+from accel.units import size_of
 
 if TYPE_CHECKING:
     from accel.oci import Platform
     from accel.registry.options import RegistryOptions
 
 Registries = Callable[[], "RegistryOptions"]
-
-_SIZE = re.compile(r"(\d+)\s*([KMGT]?)(i?B)?", re.IGNORECASE)
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 PlatformOption = Annotated[
@@ -113,10 +110,10 @@ def with_options_of(
 
 def parse_size(text: str) -> int:
     """Bytes from ``4194304``, ``4M``, ``4MiB``: K, M, G and T are powers of 1024."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
+    n_bytes = size_of(text)
+    if n_bytes is None:
         raise ConfigError(f"{text!r} is not a size (examples: 65536, 512K, 4MiB)")
-    return int(match[1]) * _UNITS[match[2].upper()]
+    return n_bytes
 
 
 def parse_counts(text: str) -> tuple[int, ...]:

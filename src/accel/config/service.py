@@ -5,18 +5,18 @@ In the place of any value there may be ``{file: PATH}``, the text of a file with
 
 import os
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from accel.config import RegistryChoices, credentials, registry_options
+from accel.config import RegistryChoices, registry_options
 from accel.errors import ConfigError
 from accel.registry.credentials import Credential, CredentialSource, DockerConfig
 from accel.registry.options import HostOptions, RegistryOptions
-from accel.service.rules import check, recipe_of
+from accel.service.rules import check
 from accel.service.settings import ServiceSettings
 
 _MAX_BYTES = 4 << 20
@@ -40,7 +40,6 @@ def service_settings(path: str, environ: Mapping[str, str] | None = None) -> Ser
         raise ConfigError(f"{path}: " + "; ".join(map(_in_words, error.errors()[:5]))) from None
     for rule in settings.rules:
         check(rule)
-        recipe_of(rule)
     return settings
 
 
@@ -48,8 +47,7 @@ def service_registries(
     settings: ServiceSettings, environ: Mapping[str, str] | None = None
 ) -> RegistryOptions:
     """How the registries of ``settings`` are reached, and who we are there. Raises ConfigError, OSError."""
-    env = os.environ if environ is None else environ
-    usual = registry_options(RegistryChoices(), env)
+    usual = registry_options(RegistryChoices(), environ)
     hosts = {
         one.host: HostOptions(
             plain_http=one.plain_http,
@@ -63,12 +61,7 @@ def service_registries(
         for one in settings.registries
     }
     named = {one.host: DockerConfig.load(one.authfile) for one in settings.registries if one.authfile}
-    return RegistryOptions(
-        hosts=hosts,
-        credentials=_ByHost(named, credentials(None, env)),
-        proxies=usual.proxies,
-        no_proxy=usual.no_proxy,
-    )
+    return replace(usual, hosts=hosts, credentials=_ByHost(named, usual.credentials))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,9 @@ from accel.registry.store import RegistryStore
 from accel.service.api import ServiceState, create_app, create_probes
 from accel.service.catchup import CatchUp
 from accel.service.core import Core
-from accel.service.database import database_url, facts, open_database, open_inbox
+from accel.service.database import database_url, open_database, open_inbox
 from accel.service.engine import wait_for_database
+from accel.service.facts import read_fact, write_fact
 from accel.service.health import Health
 from accel.service.hooks import hook_routes
 from accel.service.inbox import Inbox
@@ -35,7 +36,7 @@ from accel.service.jobs.control import Jobs
 from accel.service.jobs.dispatch import Dispatcher, Submitter
 from accel.service.jobs.ids import job_id
 from accel.service.leader import LEADER_TTL_S, Leadership, sole_owner
-from accel.service.logs import Redactor, logging_to, secrets_of
+from accel.service.logs import Redactor, log_context, logging_to, secrets_of
 from accel.service.loops import Loop
 from accel.service.metrics import Metrics
 from accel.service.model import Event, OutEvent, Wanted
@@ -76,7 +77,7 @@ class Service:
             options_of=options_of,
             result_tags=result_tags,
             resolve=self._resolve,
-            deleted=self._deleted,
+            deleted=lambda event: self.protector.on_delete(event),
             made=lambda seconds, read, written: self.metrics.layer_made(seconds, read=read, written=written),
             reused=lambda saved: self.metrics.layer_reused(saved=saved),
         )
@@ -91,11 +92,12 @@ class Service:
             self.metrics.conversion(str(event.data.get("mode", "")), event.type)
 
     def _make_protector(self, stores: Stores) -> Protector:
-        return Protector(self.database, self.settings.protection, stores, time.time, self._alarm)
+        self.protector = Protector(self.database, self.settings.protection, stores, time.time, self._alarm)
+        return self.protector
 
     def _alarm(self, job: str, words: str) -> None:
-        _log.error("an accelerated image has not what it needs: %s", words)
-        self.core.jobs.log(job, words, "error")
+        with log_context(job=job):
+            _log.error("an accelerated image has not what it needs: %s", words)
 
     def _resolve(self, event: Event) -> list[Wanted]:
         """What the rules want of an image whose sender did not say the digest."""
@@ -106,10 +108,6 @@ class Service:
         return self.rulebook.decide(
             event.registry, event.repository, event.tag, digest, event.actor, "event"
         )
-
-    def _deleted(self, event: Event) -> list[dict[str, Any]]:
-        assert isinstance(self.core.protector, Protector)
-        return self.core.protector.on_delete(event)
 
     def _digest(self, registry: str, repository: str, tag: str) -> str | None:
         store = self.core.stores(registry, repository)
@@ -160,38 +158,27 @@ class Service:
                 self.core.jobs.submit([one], self.tags_of)
         return found
 
-    def scan(self) -> int:
+    def scan(self) -> None:
         """Look through the registries whose time has come."""
         for one in self.settings.registries:
             if one.scan is None or not one.scan.repositories:
                 continue
             name = f"scanned {one.host}"
-            if time.time() - float(self._fact(name) or 0) < one.scan.every_s:
+            if time.time() - float(read_fact(self.database, name) or 0) < one.scan.every_s:
                 continue
             found = self._catch(self.catch_up().scan(one.host))
             _log.info("scanned %s: %d images were missing", one.host, len(found))
-            self._set_fact(name, time.time())
-        return 0
-
-    def _fact(self, name: str) -> Any:
-        with self.database.read() as connection:
-            return connection.scalar(sa.select(facts.c.value).where(facts.c.name == name))
-
-    def _set_fact(self, name: str, value: Any) -> None:
-        with self.database.write() as connection:
-            connection.execute(facts.delete().where(facts.c.name == name))
-            connection.execute(facts.insert().values(name=name, value=value))
+            write_fact(self.database, name, time.time())
 
     # --- threads ------------------------------------------------------------------------------------------------------
 
-    def lead(self, inbox: Inbox, sender: Sender) -> "Leadership":
+    def lead(self, inbox: Inbox, sender: Sender) -> Leadership:
         """The loops that one process runs for all, to be started."""
         dispatcher = Dispatcher(inbox, self.core.jobs, self.rulebook, self.core.engine, self.tags_of)
         submitter = Submitter(self.core.jobs, self.core.engine, window=4 * self.settings.limits.jobs + 100)
         leadership = Leadership(lambda: self.core.leases.hold("leader", self.core.worker, LEADER_TTL_S))
         may = leadership.is_held
         self.submit_loop = Loop("submit", submitter.run_once, _LOOK_S, may)
-        self.send_loop = Loop("send", sender.run_due, _LOOK_S, may)
 
         def dispatch() -> int:
             started = time.monotonic()
@@ -202,27 +189,24 @@ class Service:
                 time.sleep(min(time.monotonic() - started, _LOOK_S))
             return n_events
 
-        self.dispatch_loop = Loop("dispatch", dispatch, _LOOK_S, may)
-        assert isinstance(self.core.protector, Protector)
         self.loops = [
-            self.dispatch_loop,
+            Loop("dispatch", dispatch, _LOOK_S, may),
             self.submit_loop,
-            self.send_loop,
+            Loop("send", sender.run_due, _LOOK_S, may),
             Loop("reconcile", submitter.reconcile, 30.0, may),
             Loop("scan", self.scan, 10.0, may),
-            Loop("sweep", self.core.protector.sweep, 60.0, may),
+            Loop("sweep", self.protector.sweep, 60.0, may),
             Loop("prune", lambda: self._prune(inbox), _PRUNE_S, may),
         ]
         return leadership
 
-    def _prune(self, inbox: Inbox) -> int:
+    def _prune(self, inbox: Inbox) -> None:
         before = time.time() - self.settings.limits.keep_history_s
         self.core.jobs.prune(before)
         inbox.prune(before)
         Deliveries(self.database).prune(before)
         # Ids of workflows are free again then: long after the last event that could mean the same work.
         self.core.engine.prune(2 * self.settings.limits.keep_history_s)
-        return 0
 
 
 def serve(settings: ServiceSettings, registries: RegistryOptions) -> None:
@@ -256,7 +240,7 @@ def serve(settings: ServiceSettings, registries: RegistryOptions) -> None:
             service.database,
             service.rulebook,
             jobs,
-            service.core.protector,  # type: ignore[arg-type]
+            service.protector,
             Deliveries(service.database),
             health,
             service.metrics.render,

@@ -15,7 +15,7 @@ from accel.registry.catalog import catalog
 from accel.registry.client import RegistryClient
 from accel.registry.store import RegistryStore
 from accel.service.model import Origin, Wanted
-from accel.service.rules.match import glob_matches, is_glob
+from accel.service.rules.match import covers, is_glob
 from accel.service.settings import ServiceSettings
 from accel.service.stores import each
 
@@ -79,7 +79,7 @@ class CatchUp:
         found: Iterable[str] = named
         if globs:
             listed = catalog(self.client_of(registry))
-            matching = (name for name in listed if any(glob_matches(glob, name) for glob in globs))
+            matching = (name for name in listed if any(covers(glob, name) for glob in globs))
             found = (name for names in (named, matching) for name in names)
         for name in found:
             if name not in seen:

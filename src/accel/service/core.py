@@ -12,7 +12,7 @@ from accel.convert.options import ConvertOptions
 from accel.convert.parts import LayerWorkers
 from accel.registry.options import RegistryOptions
 from accel.service.database import Database, database_url
-from accel.service.engine import Engine, Queue
+from accel.service.engine import ENDED, Engine, Queue
 from accel.service.jobs.budget import Budget
 from accel.service.jobs.failures import describe
 from accel.service.jobs.layer import LayerMaker
@@ -98,7 +98,7 @@ class Core:
 
     def _is_dead(self, workflow: str) -> bool:
         outcome = self.engine.state(workflow)
-        return outcome is not None and outcome.state in ("failed", "cancelled", "poisoned", "done")
+        return outcome is not None and outcome.state in ENDED
 
     def start(self, *, works: bool) -> None:
         """Waits for the engine's database if it has to."""

@@ -25,10 +25,9 @@ class Leadership:
         """Whether it does, as far as is known; never later than the lease's end."""
         return time.monotonic() < self._until
 
-    def _renew(self) -> int:
+    def _renew(self) -> None:
         asked = time.monotonic()
         self._until = asked + LEADER_TTL_S - 1.0 if self._hold() else 0.0
-        return 0
 
 
 @contextmanager

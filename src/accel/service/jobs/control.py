@@ -1,5 +1,6 @@
 """What people may do to a job."""
 
+import logging
 from collections.abc import Callable, Iterable
 
 import sqlalchemy as sa
@@ -7,8 +8,11 @@ import sqlalchemy as sa
 from accel.errors import ConfigError, NotFoundError
 from accel.service.database import jobs
 from accel.service.jobs.ids import run_id
-from accel.service.jobs.store import JobStore, Row
+from accel.service.jobs.store import JobStore, Row, row_of
+from accel.service.logs import log_context
 from accel.service.model import ENDED, JobState, Wanted
+
+_log = logging.getLogger(__name__)
 
 
 class Jobs:
@@ -68,7 +72,8 @@ class Jobs:
                 jobs.update().where(jobs.c.id == job).values(state=state, reason="", updated_at=now, **ended)
             )
         self._cancel_workflow(run_id(job, row["run"]))
-        self._store.log(job, state)
+        with log_context(job=job):
+            _log.info("%s", state)
 
     def _again(self, job: str, states: tuple[str, ...]) -> None:
         with self._store.database.write() as connection:
@@ -81,8 +86,7 @@ class Jobs:
         self._wake()
 
     def _must(self, connection: sa.Connection, job: str) -> Row:
-        row = connection.execute(sa.select(jobs).where(jobs.c.id == job)).mappings().first()
+        row = row_of(connection, job)
         if row is None:
             raise NotFoundError(f"no job {job}")
         return row
-

@@ -3,9 +3,9 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from accel.convert.options import SOCI, ConvertOptions
@@ -32,7 +32,7 @@ class LayerMaker:
     budget: Budget
     workers: LayerWorkers
     options_of: Callable[[Recipe], ConvertOptions]
-    turns: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(1))  # of layers written anew
+    turns: threading.Semaphore  # of layers written anew
     # Told of every layer that is made: seconds, bytes of the layer, bytes of what was made of it.
     made: Callable[[float, int, int], None] = lambda seconds, read, written: None
 
@@ -45,15 +45,6 @@ class LayerMaker:
         layer = Descriptor.from_json(args["layer"])
         with log_context(job=args["job"], layer=layer.digest, registry=registry, repository=name):
             return self._make(workflow, args, layer, missing, should_stop)
-
-    @contextmanager
-    def _turn(self, outputs: list[str]) -> Iterator[None]:
-        """Writing a layer anew keeps two threads busy by itself: more at once only get into each other's way."""
-        if set(outputs) == {SOCI}:
-            yield
-            return
-        with self.turns:
-            yield
 
     def _make(
         self,
@@ -69,22 +60,24 @@ class LayerMaker:
         repository = self.stores(registry, name)
         started = time.monotonic()
         _log.info("making %s of a layer of %d bytes", ", ".join(missing), layer.size)
+        # Writing a layer anew keeps two threads busy by itself: more at once only get into each other's way.
+        turn = nullcontext() if missing == [SOCI] else self.turns
         try:
-            with self.budget.reserve(*estimate(layer, missing, options)), self._turn(missing):
+            with self.budget.reserve(*estimate(layer, missing, options)), turn:
                 made = convert_layer(repository, repository, layer, missing, options, progress, self.workers)
         finally:
             repository.close()
         results = {args["keys"][output]: result.to_json() for output, result in made.items()}
         row = next(iter(made.values())).row.to_json()
+        seconds = time.monotonic() - started
         self.layers.store(
             results,
             (registry, name),
             workflow,
-            seconds=time.monotonic() - started,
+            seconds=seconds,
             row=row,
             state=row["state"],
         )
-        seconds = time.monotonic() - started
         _log.info("kept %s of the layer: %s, %.2f s", ", ".join(missing), row["state"], seconds)
         self.made(seconds, layer.size, sum(result.blob.size for result in made.values() if result.blob))
         return {"made": missing}

@@ -10,7 +10,7 @@ from accel.convert.parts import ImagePlan, plan_image
 from accel.errors import UnsupportedError
 from accel.service.jobs.ids import recipe_from
 from accel.service.jobs.layers import LayerStore, Wish
-from accel.service.jobs.store import JobStore
+from accel.service.jobs.store import JobStore, Row
 from accel.service.model import Recipe
 from accel.service.stores import Stores
 
@@ -30,10 +30,9 @@ class Planner:
 
     def plan(self, job: str, run: int, worker: str) -> Json:
         """``{"wait": [[workflow, arguments], …]}``; ``{"skip": reason}``; or ``{"stale": true}`` for an old run."""
-        if not self._begin(job, run, worker):
+        row = self._begin(job, run, worker)
+        if row is None:
             return {"stale": True}
-        row = self.store.get(job)
-        assert row is not None
         recipe = recipe_from(row["recipe"])
         repository = self.stores(row["registry"], row["repository"])
         try:
@@ -55,17 +54,18 @@ class Planner:
         _log.info("run %d: %d layers, %d of them to be made", run, len(wishes), len(waiting))
         return {"wait": waiting}
 
-    def _begin(self, job: str, run: int, worker: str) -> bool:
+    def _begin(self, job: str, run: int, worker: str) -> Row | None:
+        """The job's row as it was before it ran; None for an old run."""
         row = self.store.get(job)
         if row is None or row["run"] != run:
-            return False
+            return None
         with self.store.database.write() as connection:
             now = self.store.now()
             if not self.store.update(connection, job, run, state="running", worker=worker, started_at=now):
-                return False
+                return None
             if row["state"] == "queued":
                 self.store.emit(connection, job, "started")
-        return True
+        return row
 
 
 def reason_to_skip(plan: ImagePlan, recipe: Recipe) -> str:

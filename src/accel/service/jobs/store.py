@@ -18,7 +18,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from accel.service.database import Database, facts, job_layers, job_log, jobs, targets
+from accel.service.database import Database, job_layers, jobs, targets
+from accel.service.facts import read_fact, write_fact
 from accel.service.jobs.ids import job_id
 from accel.service.model import ENDED, JobState, OutEvent, Wanted
 
@@ -26,7 +27,6 @@ Emit = Callable[[sa.Connection, OutEvent], None]
 Row = sa.RowMapping
 _PAUSED = "paused"
 _AGAIN = ("done", "failed", "cancelled", "superseded")  # ended, but a new push or tag is a reason to run again
-_MAX_LOG = 1000
 
 
 class JobStore:
@@ -47,7 +47,7 @@ class JobStore:
 
     def _submit(self, connection: sa.Connection, wanted: Wanted, tags: tuple[str, ...]) -> str:
         job, now = job_id(wanted), self.now()
-        row = _row(connection, job)
+        row = row_of(connection, job)
         if row is None:
             self._insert(connection, job, wanted, now)
         if row is not None and row["state"] == "skipped":
@@ -140,7 +140,7 @@ class JobStore:
     def get(self, job: str) -> Row | None:
         """The job's row."""
         with self.database.read() as connection:
-            return _row(connection, job)
+            return row_of(connection, job)
 
     def update(self, connection: sa.Connection, job: str, run: int, **values: Any) -> bool:
         """Whether ``run`` is still the job's run, in a state that may go on; then the row has ``values``."""
@@ -156,20 +156,20 @@ class JobStore:
         if not self.update(connection, job, run, state=state, reason=reason, finished_at=self.now()):
             return False
         if state in ("skipped", "failed"):
-            left = targets.update().where(targets.c.job == job, targets.c.state == "pending")
             if state == "skipped":
+                left = targets.update().where(targets.c.job == job, targets.c.state == "pending")
                 connection.execute(left.values(state="left", updated_at=self.now()))
             self.emit(connection, job, state, reason=reason)
         return True
 
     def emit(self, connection: sa.Connection, job: str, type: Any, **more: Any) -> None:
         """An event about the job, for one of its tags where it concerns all."""
-        row = _row(connection, job)
+        row = row_of(connection, job)
         assert row is not None
         aim = connection.execute(
             sa.select(targets).where(targets.c.job == job).order_by(targets.c.updated_at.desc()).limit(1)
         ).mappings().first()
-        facts_ = {
+        about = {
             "source_tag": aim["source_tag"] if aim else "",
             "tag": aim["tag"] if aim else "",
             "data": {"rule": row["rule"], "mode": row["recipe"]["mode"], "origin": row["origin"]},
@@ -182,28 +182,18 @@ class JobStore:
                 row["registry"],
                 row["repository"],
                 source_digest=row["source_digest"],
-                **{**facts_, **more},
+                **{**about, **more},
             ),
         )
-
-    def log(self, job: str, message: str, level: str = "info") -> None:
-        """A line of the job's log; beyond a thousand there is no more."""
-        with self.database.write() as connection:
-            n = connection.scalar(sa.select(sa.func.count()).where(job_log.c.job == job)) or 0
-            if n < _MAX_LOG:
-                connection.execute(job_log.insert().values(job=job, at=self.now(), level=level, message=message))
 
     @property
     def is_paused(self) -> bool:
         """Whether no new run is to begin."""
-        with self.database.read() as connection:
-            return bool(connection.scalar(sa.select(facts.c.value).where(facts.c.name == _PAUSED)))
+        return bool(read_fact(self.database, _PAUSED))
 
     def pause_all(self, paused: bool) -> None:
         """Stop beginning runs, or go on. What is running ends as usual."""
-        with self.database.write() as connection:
-            connection.execute(facts.delete().where(facts.c.name == _PAUSED))
-            connection.execute(facts.insert().values(name=_PAUSED, value=paused))
+        write_fact(self.database, _PAUSED, paused)
 
     def prune(self, before: float) -> int:
         """Forget jobs that ended before then, unless their result has a tag. How many."""
@@ -221,5 +211,6 @@ class JobStore:
             return list(found.mappings())
 
 
-def _row(connection: sa.Connection, job: str) -> Row | None:
+def row_of(connection: sa.Connection, job: str) -> Row | None:
+    """The job's row, as a transaction sees it."""
     return connection.execute(sa.select(jobs).where(jobs.c.id == job)).mappings().first()

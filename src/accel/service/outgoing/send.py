@@ -67,13 +67,6 @@ class Sender:
         sent = self._pool.map(self._send_all, by_endpoint.items())
         return sum(sent)
 
-    def next_due(self) -> float | None:
-        """When the next delivery is due (seconds since 1970); None: there is none."""
-        query = sa.select(sa.func.min(deliveries.c.next_at)).where(deliveries.c.state == "pending")
-        with self._database.read() as connection:
-            found: float | None = connection.scalar(query)
-            return found
-
     def close(self) -> None:
         """Wait for what is being sent."""
         self._pool.shutdown()

@@ -1,20 +1,19 @@
 """The rules there are: from the configuration file, and those that people added at run time."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic import ValidationError
 
 from accel.errors import ConfigError, NotFoundError
 from accel.oci import Reference
 from accel.service.database import Database, rules
 from accel.service.model import Origin, Wanted
-from accel.service.rules.match import check, why_not
-from accel.service.rules.recipe import is_own_tag, recipe_of, result_tags
+from accel.service.rules.match import why_not
+from accel.service.rules.recipe import check, is_own_tag, recipe_of, result_tags
 from accel.service.settings import RuleSettings, ServiceSettings
 
 Json = dict[str, Any]
@@ -47,7 +46,6 @@ class RuleBook:
         """Write the file's rules anew, before those that were added; what was switched on or off stays so."""
         for rule in self._settings.rules:
             check(rule)
-            recipe_of(rule)
         with self._database.write() as connection:
             found = connection.execute(sa.select(rules)).mappings()
             known: dict[str, Json] = {row["name"]: dict(row) for row in found}
@@ -90,7 +88,6 @@ class RuleBook:
     def add(self, rule: RuleSettings, position: int | None = None) -> StoredRule:
         """Add a rule, at the end or before the one that is at ``position`` now. Raises ConfigError."""
         check(rule)
-        recipe_of(rule)
         order = [stored.rule.name for stored in self.rules()]
         if rule.name in order:
             raise ConfigError(f"there is a rule {rule.name!r} already")
@@ -111,7 +108,6 @@ class RuleBook:
         if rule.name != name:
             raise ConfigError("a rule keeps its name")
         check(rule)
-        recipe_of(rule)
         self._update(name, spec=_spec(rule))
         return self.get(name)
 
@@ -218,16 +214,6 @@ class RuleBook:
             connection.execute(
                 rules.update().where(rules.c.name == name).values(updated_at=self._now(), **values)
             )
-
-
-def rule_from(data: object) -> RuleSettings:
-    """A rule from JSON. Raises ConfigError in words that name the field."""
-    try:
-        return RuleSettings.model_validate(data)
-    except ValidationError as error:
-        first: Sequence[Any] = error.errors()
-        where = ".".join(map(str, first[0]["loc"]))
-        raise ConfigError(f"{where}: {first[0]['msg']}") from None
 
 
 def _outcome(rule: RuleSettings, tag: str) -> Json:

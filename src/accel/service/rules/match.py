@@ -36,15 +36,15 @@ def why_not(rule: RuleSettings, *, registry: str, repository: str, tag: str, pus
             if pattern.include or pattern.exclude:
                 return f"{name}: not known who pushed it"
             continue
-        if pattern.include and not any(_one(text, value) for text in pattern.include):
+        if pattern.include and not any(covers(text, value) for text in pattern.include):
             return f"{name}: {value!r} is not included"
-        excluded = next((text for text in pattern.exclude if _one(text, value)), None)
+        excluded = next((text for text in pattern.exclude if covers(text, value)), None)
         if excluded is not None:
             return f"{name}: {value!r} is excluded by {excluded!r}"
     return ""
 
 
-def check(rule: RuleSettings) -> None:
+def check_patterns(rule: RuleSettings) -> None:
     """Raises ConfigError for a pattern that is none."""
     for name in _FIELDS:
         pattern: Pattern = getattr(rule, name)
@@ -57,15 +57,11 @@ def check(rule: RuleSettings) -> None:
 
 def is_glob(text: str) -> bool:
     """Whether a pattern may stand for several names."""
-    return any(one in text for one in "*?[") or (len(text) > 1 and text.startswith("/") and text.endswith("/"))
+    return any(one in text for one in "*?[") or _is_expression(text)
 
 
-def glob_matches(text: str, value: str) -> bool:
+def covers(text: str, value: str) -> bool:
     """Whether a pattern covers a name. Raises ConfigError for a pattern that is none."""
-    return _one(text, value)
-
-
-def _one(text: str, value: str) -> bool:
     return len(value) <= _MAX_NAME and _compiled(text).fullmatch(value) is not None
 
 
@@ -74,8 +70,7 @@ def _compiled(text: str) -> Any:
     """Raises ConfigError."""
     if len(text) > _MAX_PATTERN:
         raise ConfigError(f"{text[:100]!r} is longer than {_MAX_PATTERN} characters")
-    is_expression = len(text) > 1 and text.startswith("/") and text.endswith("/")
-    expression = text[1:-1] if is_expression else "".join(map(_part, _GLOB.findall(text)))
+    expression = text[1:-1] if _is_expression(text) else "".join(map(_part, _GLOB.findall(text)))
     try:
         return re2.compile(expression, _OPTIONS)
     except UnicodeError:
@@ -83,6 +78,10 @@ def _compiled(text: str) -> Any:
     except re2.error as error:
         words = error.args[0] if error.args else ""
         raise ConfigError(f"{text[:100]!r}: {words.decode() if isinstance(words, bytes) else words}") from None
+
+
+def _is_expression(text: str) -> bool:
+    return len(text) > 1 and text.startswith("/") and text.endswith("/")
 
 
 def _part(part: str) -> str:

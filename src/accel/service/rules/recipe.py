@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from accel.convert import ConvertOptions
 from accel.convert.options import FULL, INDEX_ONLY
@@ -9,6 +10,7 @@ from accel.convert.targets import ACCELERATED, CONTAINERD_ACCELERATED, INDEXED
 from accel.errors import ConfigError, FormatError, ReferenceSyntaxError
 from accel.oci import Platform, check_tag
 from accel.service.model import Recipe
+from accel.service.rules.match import check_patterns
 from accel.service.settings import RuleSettings
 
 _MAX_TAG = 128  # distribution-spec: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}
@@ -17,6 +19,13 @@ _NO_IMAGE = re.compile(r"sha256-[0-9a-f]{64}(\..*)?|.*\.(sig|att|sbom)|accel-kee
 _PLACE = re.compile(r"\{([a-z]*)\}")
 
 
+def check(rule: RuleSettings) -> None:
+    """Raises ConfigError for a rule whose patterns are none, or whose recipe cannot be followed."""
+    check_patterns(rule)
+    recipe_of(rule)
+
+
+@lru_cache(maxsize=1024)  # every event asks for the same few
 def recipe_of(rule: RuleSettings) -> Recipe:
     """The recipe of a rule. Raises ConfigError for one that cannot be followed."""
     default = CONTAINERD_ACCELERATED if rule.containerd_only else ACCELERATED
