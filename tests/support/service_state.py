@@ -39,12 +39,15 @@ class NoRegistry(Protector):
     needed: dict[str, tuple[str, ...]] = {}
 
     def check(self, registry: str, repository: str, tag: str | None = None, digest: str | None = None) -> Verdict:
-        used_by = self.needed.get(f"{repository}:{tag}", ())
+        used_by = self.needed.get(f"{repository}:{tag}" if tag else f"{repository}@{digest}", ())
         return Verdict(not used_by, used_by)
 
 
 class FilledService:
-    """The application under uvicorn in a thread; ``cancelled`` are workflows that the engine was told to stop."""
+    """The application under uvicorn in a thread.
+
+    ``cancelled`` are workflows that the engine was told to stop; ``found`` is what the rules want of any image.
+    """
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.port = free_port()
@@ -66,6 +69,7 @@ class FilledService:
         self.inbox = Inbox(self.events)
         self.store = JobStore(self.database, lambda c, event: emit(c, self.settings.endpoints, event, time.time()))
         self.cancelled: list[str] = []
+        self.found: list[Wanted] = []
         self.jobs = Jobs(self.store, self._tags, self.cancelled.append, lambda: None)
         self.protector = NoRegistry(self.database, self.settings.protection, self._no_store, time.time)
         self.rulebook = RuleBook(self.database, self.settings, time.time)
@@ -83,8 +87,8 @@ class FilledService:
             health,
             Metrics(self.settings, StateMetrics(self.database, self.events)).render,
             hook_routes(self.settings, self.inbox),
-            lambda image, pusher: [],
-            lambda registry, patterns, dry_run: [],
+            lambda image, pusher: self.found,
+            lambda registry, patterns, dry_run: self.found,
             time.time,
             lambda: self.store.is_paused,
         )

@@ -29,6 +29,7 @@ from accel.service.api.models import (
     Text,
     VerdictAnswer,
 )
+from accel.service.api.proxied import manifest_of
 from accel.service.api.state import Json, ServiceState
 from accel.service.model import JobState
 from accel.service.rules import StoredRule
@@ -39,7 +40,6 @@ _MANY = Query(1000, ge=1, le=10_000)
 _BEFORE = Query(None, ge=0, le=2**62)
 _STATE = Query("", alias="state")
 _STATES = Query([], alias="state", max_length=10)
-_MANIFESTS = "/manifests/"
 
 
 def job_routes(state: ServiceState, gate: Gate) -> APIRouter:
@@ -179,10 +179,10 @@ def protection_routes(state: ServiceState, gate: Gate) -> APIRouter:
         x_original_uri: str = Header("", max_length=2000),
     ) -> Response:
         """For nginx's ``auth_request``: 204 if the original request may pass, 403 if it deletes what is needed."""
-        path = x_original_uri.partition("?")[0]
-        if x_original_method.upper() == "DELETE" and path.startswith("/v2/") and _MANIFESTS in path:
+        manifest = manifest_of(x_original_uri) if x_original_method.upper() == "DELETE" else None
+        if manifest is not None:
             host = registry or state.settings.registries[0].host
-            repository, _, selector = path.removeprefix("/v2/").rpartition(_MANIFESTS)
+            repository, selector = manifest
             sign = "@" if ":" in selector else ":"
             reference = _place(state, f"{host}/{repository}{sign}{selector}")
             verdict = state.protector.check(
