@@ -6,13 +6,15 @@ from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Response
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import JSONResponse
 from starlette.routing import Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from accel.service.api.auth import Gate
-from accel.service.api.errors import add_handlers
+from accel.service.api.errors import add_handlers, refused
 from accel.service.api.routes import job_routes, other_routes, protection_routes, rule_routes
 from accel.service.api.state import ServiceState
 from accel.service.api.watch import watch_routes
@@ -38,7 +40,7 @@ def create_app(state: ServiceState) -> FastAPI:
         redoc_url=None,
     )
     add_handlers(app)
-    hooks = Router(state.hook_routes)
+    hooks = ExceptionMiddleware(Router(state.hook_routes), {HTTPException: refused})
     app.add_middleware(_Front, hooks=hooks, limit=state.settings.api.max_body_bytes)
     gate = Gate(state.settings.api)
     v1 = APIRouter(prefix="/api/v1")
@@ -86,7 +88,7 @@ def _probes(health: Health, metrics: Callable[[], bytes]) -> APIRouter:
 class _Front:
     """Before the rest: events go straight to their routes, as there are many; all answers get our headers."""
 
-    def __init__(self, app: ASGIApp, hooks: Router, limit: int) -> None:
+    def __init__(self, app: ASGIApp, hooks: ASGIApp, limit: int) -> None:
         self._app = app
         self._hooks = hooks
         self._limit = limit

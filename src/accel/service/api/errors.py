@@ -48,10 +48,6 @@ def add_handlers(app: FastAPI) -> None:
         status, code = next((status, code) for kind, status, code in _STATUS if isinstance(error, kind))
         return _answer(status, code, str(error))
 
-    def http(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)
-        return _answer(error.status_code, _CODES.get(error.status_code, "error"), str(error.detail), error.headers)
-
     def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
@@ -66,12 +62,18 @@ def add_handlers(app: FastAPI) -> None:
         return _answer(503, "store", "the store does not answer", {"Retry-After": "1"})
 
     app.add_exception_handler(AccelError, ours)
-    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(HTTPException, refused)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(UnicodeError, no_text)
     app.add_exception_handler(OverflowError, no_text)
     app.add_exception_handler(DataError, no_text)
     app.add_exception_handler(SQLAlchemyError, database)
+
+
+def refused(request: Request, error: Exception) -> JSONResponse:
+    """The answer for what the framework, or one of our routes, refuses."""
+    assert isinstance(error, HTTPException)
+    return _answer(error.status_code, _CODES.get(error.status_code, "error"), str(error.detail), error.headers)
 
 
 def _answer(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
