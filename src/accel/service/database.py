@@ -78,6 +78,7 @@ jobs = sa.Table(
     sa.Index("jobs_by_state", "state", "seq"),
     sa.Index("jobs_by_change", "updated_at"),
     sa.Index("jobs_by_repository", "registry", "repository", "state"),
+    sa.Index("jobs_by_name", "repository", "seq"),
 )
 
 # The tags that a job's result is to have.
@@ -160,6 +161,7 @@ dependencies = sa.Table(
     sa.Column("problem", sa.Text, nullable=False, default=""),
     sa.Column("checked_at", sa.Double),
     sa.Index("dependencies_by_source", "registry", "repository", "source_tag"),
+    sa.Index("dependencies_by_state", "state", "registry", "repository", "tag"),
 )
 
 # Manifests of needed sources, to put them back should somebody delete them.
@@ -194,6 +196,7 @@ deliveries = sa.Table(
     sa.Column("delivered_at", sa.Double),
     sa.UniqueConstraint("event_id", "endpoint"),
     sa.Index("deliveries_due", "state", "next_at"),
+    sa.Index("deliveries_by_state", "state", "id"),
 )
 delivery_attempts = sa.Table(
     "delivery_attempts",

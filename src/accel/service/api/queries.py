@@ -32,6 +32,7 @@ from accel.service.database import (
 )
 
 _JOB_COLUMNS = [column for column in jobs.c if column.name not in ("submitted", "results", "report")]
+_DELIVERY_COLUMNS = [column for column in deliveries.c if column.name not in ("body", "content_type")]
 _LEASE_S = 10.0
 
 
@@ -120,7 +121,7 @@ def log_lines(database: Database, job: str) -> list[LogLine]:
 
 def delivery_page(database: Database, *, state: str, job: str, limit: int, before: int | None) -> DeliveryPage:
     """Deliveries, newest first, each with the outcome of its last attempt."""
-    query = sa.select(deliveries).order_by(deliveries.c.id.desc()).limit(limit + 1)
+    query = sa.select(*_DELIVERY_COLUMNS).order_by(deliveries.c.id.desc()).limit(limit + 1)
     for column, value in ((deliveries.c.state, state), (deliveries.c.job, job)):
         if value:
             query = query.where(column == value)
@@ -158,7 +159,8 @@ def stats(database: Database, *, paused: bool, now: float) -> Stats:
     """Sums for the dashboard."""
     with database.read() as connection:
         by_state = _counts(connection, jobs.c.state)
-        oldest = connection.scalar(sa.select(sa.func.min(jobs.c.created_at)).where(jobs.c.state == "queued"))
+        queued = sa.select(jobs.c.created_at).where(jobs.c.state == "queued")
+        oldest = connection.scalar(queued.order_by(jobs.c.seq).limit(1))
         made = layer_results.c.result.is_not(None)
         results, made_bytes, uses, saved = connection.execute(
             sa.select(
