@@ -51,8 +51,8 @@ def job_page(
         query = query.where(jobs.c.state.in_(states))
     if repository:
         query = query.where(jobs.c.repository == repository)
-    if text:
-        found = [jobs.c[name].contains(text, autoescape=True) for name in ("id", "repository", "source_digest")]
+    if text:  # ids, repositories and digests are lower case; LIKE minds case on PostgreSQL alone
+        found = [jobs.c[name].contains(text.lower(), autoescape=True) for name in ("id", "repository", "source_digest")]
         query = query.where(sa.or_(*found))
     if before is not None:
         query = query.where(jobs.c.seq < before)

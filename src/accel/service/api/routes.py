@@ -1,6 +1,7 @@
 """The operations of ``/api/v1``: reads from the tables, writes through the parts that own them."""
 
 from collections.abc import Callable
+from typing import Literal
 
 from fastapi import APIRouter, Header, Query, Response
 from starlette.exceptions import HTTPException
@@ -201,7 +202,7 @@ def other_routes(state: ServiceState, gate: Gate) -> APIRouter:
 
     @api.get("/deliveries", dependencies=gate.read, responses=answers())
     def list_deliveries(
-        state_: Text = _STATE,
+        state_: Literal["", "pending", "delivered", "failed"] = _STATE,
         job: Text = "",
         limit: int = _LIMIT,
         before: int | None = _BEFORE,
