@@ -76,6 +76,14 @@ def test_what_deletes_nothing_passes(service: FilledService, method: str) -> Non
     assert verdict(service, method, "/v2/team/app/manifests/v1").status == 204
 
 
+@pytest.mark.parametrize("missing", ["X-Original-Method", "X-Original-URI"])
+def test_a_proxy_that_forgets_a_header_lets_nothing_pass(service: FilledService, missing: str) -> None:
+    headers = {"Authorization": f"Bearer {READ_TOKEN}", "X-Original-Method": "GET", "X-Original-URI": "/v2/"}
+    headers.pop(missing)
+    answer = urllib3.request("GET", f"{service.url}/api/v1/protection/auth", headers=headers)
+    assert answer.status == 422  # auth_request takes all but 2xx, 401 and 403 as an error
+
+
 @pytest.mark.registry
 def test_the_registry_deletes_nothing_needed_that_was_let_through(tmp_path: Path, service: FilledService) -> None:
     with DockerRegistry(tmp_path) as registry:

@@ -1,7 +1,7 @@
 """The operations of ``/api/v1``: reads from the tables, writes through the parts that own them."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Response
 from starlette.exceptions import HTTPException
@@ -175,11 +175,14 @@ def protection_routes(state: ServiceState, gate: Gate) -> APIRouter:
 
     @api.get("/protection/auth", dependencies=gate.read, status_code=204, responses=answers(404, 409, 502))
     def authorise(
+        x_original_method: Annotated[str, Header(max_length=20)],
+        x_original_uri: Annotated[str, Header(max_length=2000)],
         registry: Text = "",
-        x_original_method: str = Header("GET", max_length=20),
-        x_original_uri: str = Header("", max_length=2000),
     ) -> Response:
-        """For nginx's ``auth_request``: 204 if the original request may pass, 403 if it deletes what is needed."""
+        """For nginx's ``auth_request``: 204 if the original request may pass, 403 if it deletes what is needed.
+
+        Both headers must be there: a proxy that forgets one lets nothing pass.
+        """
         manifest = manifest_of(x_original_uri) if x_original_method.upper() == "DELETE" else None
         if manifest is not None:
             host = registry or state.settings.registries[0].host
