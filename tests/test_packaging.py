@@ -74,7 +74,7 @@ def test_the_command_line_reference_names_every_command_and_option() -> None:
     from typer.main import get_command
 
     page = (ROOT / "docs" / "cli-reference.md").read_text(encoding="utf-8")
-    group = get_command(app.app)
+    group = get_command(app.application())
     commands = getattr(group, "commands", {})
     options = {
         option

@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from accel.cli.app import application
+
 HEAD = "<!-- Written by `make docs`; change the help texts in src/accel/cli instead. -->\n\n"
+
+app = application()  # for Typer's program, which reads it from this file
 
 
 def plain(text: str) -> str:
@@ -15,7 +19,7 @@ def plain(text: str) -> str:
 
 
 def main() -> None:
-    command = [sys.executable, "-m", "typer", "--app", "app", "accel.cli.app", "utils", "docs", "--name", "accel"]
+    command = [sys.executable, "-m", "typer", "--app", "app", __file__, "utils", "docs", "--name", "accel"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)

@@ -2,25 +2,12 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from accel.cli.bench import bench
-from accel.cli.cat import cat
-from accel.cli.convert import convert
 from accel.cli.exits import EPILOG, INTERNAL, INTERRUPTED, USAGE, guarded
-from accel.cli.extract import extract
-from accel.cli.index import index
-from accel.cli.inspect import inspect
-from accel.cli.jobs import jobs
-from accel.cli.ls import ls
-from accel.cli.options import with_registries
-from accel.cli.protect import backfill, deliveries, protect
-from accel.cli.rules import rules
-from accel.cli.serve import serve, worker
-from accel.cli.service_options import with_service
-from accel.cli.verify import verify
 
 HELP = """
 Make container images start before they are downloaded.
@@ -37,23 +24,43 @@ or docker-archive:FILE\\[:TAG][/dim].
 
 _SERVICE = "The conversion service"
 
-app = typer.Typer(
-    name="accel",
-    help=HELP,
-    epilog=EPILOG,
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+# Commands, and groups of commands, and the module that has each; in the order of the help.
+_ON_IMAGES = {name: name for name in ("convert", "index", "ls", "cat", "extract", "inspect", "verify", "bench")}
+_OF_THE_SERVICE = {
+    "serve": "serve",
+    "worker": "serve",
+    "backfill": "protect",
+    "rules": "rules",
+    "jobs": "jobs",
+    "protect": "protect",
+    "deliveries": "protect",
+}
+_MODULES = _ON_IMAGES | _OF_THE_SERVICE
 
-for _command in (convert, index, ls, cat, extract, inspect, verify, bench):
-    app.command(epilog=EPILOG)(guarded(with_registries(_command)))
-app.command(epilog=EPILOG, rich_help_panel=_SERVICE)(guarded(serve))
-app.command(epilog=EPILOG, rich_help_panel=_SERVICE)(guarded(worker))
-app.command(epilog=EPILOG, rich_help_panel=_SERVICE)(guarded(with_service(backfill)))
-for _group in (rules, jobs, protect, deliveries):
-    app.add_typer(_group, rich_help_panel=_SERVICE)
+
+def application(only: str = "") -> typer.Typer:
+    """The command line, or as much of it as the command ``only`` needs: to load the others takes longer than to start.
+
+    Whatever is no command gets all of them.
+    """
+    app = typer.Typer(
+        name="accel",
+        help=HELP,
+        epilog=EPILOG,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name in (only,) if only in _MODULES else _MODULES:
+        command = getattr(import_module(f"accel.cli.{_MODULES[name]}"), name)
+        panel = _SERVICE if name in _OF_THE_SERVICE else None
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, rich_help_panel=panel)
+        else:
+            app.command(epilog=EPILOG, rich_help_panel=panel)(guarded(command))
+    return app
 
 
 def _show_version(wanted: bool) -> None:
@@ -67,7 +74,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
@@ -79,7 +85,7 @@ def _root(
 def run(args: Sequence[str]) -> int:
     """Run one command line and give its exit code."""
     try:
-        result = app(args=list(args), prog_name="accel", standalone_mode=False)
+        result = application(args[0] if args else "")(args=list(args), prog_name="accel", standalone_mode=False)
     except typer.Abort:
         return INTERRUPTED
     except typer.Exit as stop:

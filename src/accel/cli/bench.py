@@ -4,7 +4,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
 
 import typer
 
-from accel.cli.options import JsonOption, PlatformOption, Registries, parse_counts, parse_platform
+from accel.cli.options import (
+    JsonOption,
+    PlatformOption,
+    Registries,
+    parse_counts,
+    parse_platform,
+    with_registries,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,6 +21,7 @@ if TYPE_CHECKING:
     from accel.progress import Progress
 
 
+@with_registries
 def bench(
     registries: Registries,
     layer: Annotated[

@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
-from accel.cli.options import PlatformOption, Registries, parse_platform
+from accel.cli.options import PlatformOption, Registries, parse_platform, with_registries
 
 
+@with_registries
 def cat(
     registries: Registries,
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image to read from.")],

@@ -5,11 +5,12 @@ from typing import Annotated, Optional
 import typer
 
 from accel.cli.exits import NOTHING_TO_INDEX
-from accel.cli.options import JsonOption, Registries, parse_platform, parse_size
+from accel.cli.options import JsonOption, Registries, parse_platform, parse_size, with_registries
 
 _INDEX, _FULL = "Mode index-only", "Mode full"
 
 
+@with_registries
 def convert(
     registries: Registries,
     src: Annotated[str, typer.Argument(metavar="SRC", help="The image to convert.")],

@@ -4,9 +4,10 @@ from typing import Annotated, Optional
 
 import typer
 
-from accel.cli.options import JsonOption, PlatformOption, Registries, parse_platform
+from accel.cli.options import JsonOption, PlatformOption, Registries, parse_platform, with_registries
 
 
+@with_registries
 def extract(
     registries: Registries,
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image to read from.")],

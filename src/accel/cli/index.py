@@ -6,10 +6,11 @@ from typing import Annotated, Any, Optional
 import typer
 from typing_extensions import Buffer
 
-from accel.cli.options import JsonOption, Registries, parse_size
+from accel.cli.options import JsonOption, Registries, parse_size, with_registries
 from accel.indexing import FORMATS, Found, Source
 
 
+@with_registries
 def index(
     registries: Registries,
     layer: Annotated[

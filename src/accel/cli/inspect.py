@@ -4,9 +4,10 @@ from typing import Annotated, Any
 
 import typer
 
-from accel.cli.options import JsonOption, Registries
+from accel.cli.options import JsonOption, Registries, with_registries
 
 
+@with_registries
 def inspect(
     registries: Registries,
     what: Annotated[

@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from accel.cli.options import JsonOption, PlatformOption, Registries, parse_platform
+from accel.cli.options import JsonOption, PlatformOption, Registries, parse_platform, with_registries
 
 if TYPE_CHECKING:
     from accel.reader import PathInfo
 
 
+@with_registries
 def ls(
     registries: Registries,
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image to look into.")],

@@ -77,6 +77,7 @@ def delete(
         print(f"deleted {found['deleted']}: {', '.join(found['tags'])}")
 
 
+@with_service
 def backfill(
     service: Service,
     registry: Annotated[str, typer.Argument(metavar="REGISTRY", help="A registry of the configuration.")],

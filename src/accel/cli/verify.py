@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 from accel.cli.exits import MISMATCH
-from accel.cli.options import JsonOption, Registries
+from accel.cli.options import JsonOption, Registries, with_registries
 
 
+@with_registries
 def verify(
     registries: Registries,
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="The accelerated image to check.")],
