@@ -145,11 +145,12 @@ def test_a_loop_that_ended_meanwhile_harms_nobody(inbox: Inbox, database: Databa
     assert inbox.store([event(2)]) == 1
 
 
-def test_a_dispatcher_is_woken_once_by_what_came(inbox: Inbox) -> None:
-    assert not inbox.wait(0)
-    inbox.store([event(1)])
-    assert inbox.wait(WAIT_S)
-    assert not inbox.wait(0)
+def test_who_handles_events_is_told_of_those_that_came(database: Database) -> None:
+    told: list[int] = []
+    with Inbox(database, arrived=lambda: told.append(len(inbox.open(10)))) as inbox:
+        assert told == []
+        inbox.store([event(1)])
+        assert told == [1]  # it is on disk by then
 
 
 def test_closing_stores_what_waits_and_takes_no_more(database: Database) -> None:

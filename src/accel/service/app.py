@@ -156,6 +156,7 @@ class Service:
             found.append(one)
             if not dry_run:  # at once: what comes later may fail
                 self.core.jobs.submit([one], self.tags_of)
+                self.submit_loop.wake()
         return found
 
     def scan(self) -> None:
@@ -189,8 +190,9 @@ class Service:
                 time.sleep(min(time.monotonic() - started, _LOOK_S))
             return n_events
 
+        self.dispatch_loop = Loop("dispatch", dispatch, _LOOK_S, may)
         self.loops = [
-            Loop("dispatch", dispatch, _LOOK_S, may),
+            self.dispatch_loop,
             self.submit_loop,
             Loop("send", sender.run_due, _LOOK_S, may),
             Loop("reconcile", submitter.reconcile, 30.0, may),
@@ -215,7 +217,7 @@ def serve(settings: ServiceSettings, registries: RegistryOptions) -> None:
     with ExitStack() as stack:
         stack.enter_context(sole_owner(settings.store))
         service = Service(settings, registries, stack)
-        inbox = stack.enter_context(Inbox(service.events))
+        inbox = stack.enter_context(Inbox(service.events, arrived=lambda: service.dispatch_loop.wake()))
         sender = Sender(service.database, settings.endpoints, count=service.metrics.delivery)  # type: ignore[arg-type]
         stack.callback(sender.close)
         leadership = service.lead(inbox, sender)

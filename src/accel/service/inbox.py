@@ -40,10 +40,18 @@ class _Delivery:
 
 
 class Inbox:
-    """The inbox of a database. Safe for threads; ``close`` stores what is waiting."""
+    """The inbox of a database. Safe for threads; ``close`` stores what is waiting.
+
+    ``arrived`` is called in its thread when events were stored here.
+    """
 
     def __init__(
-        self, database: Database, *, max_waiting: int = 10_000, now: Callable[[], float] = time.time
+        self,
+        database: Database,
+        *,
+        max_waiting: int = 10_000,
+        now: Callable[[], float] = time.time,
+        arrived: Callable[[], object] = lambda: None,
     ) -> None:
         self._database = database
         self._now = now
@@ -53,7 +61,7 @@ class Inbox:
         self._insert = insert(inbox).on_conflict_do_nothing().returning(inbox.c.id)
         self._waiting: deque[_Delivery] = deque()
         self._changed = threading.Condition()
-        self._arrived = threading.Event()
+        self._arrived = arrived
         self._closing = False
         self._thread = threading.Thread(target=self._write, name="accel-inbox", daemon=True)
         self._thread.start()
@@ -89,12 +97,6 @@ class Inbox:
                 .where(inbox.c.id.in_(list(ids)))
                 .values(handled_at=self._now(), outcome=outcome[:200])
             )
-
-    def wait(self, timeout_s: float) -> bool:
-        """Whether events were stored here since the last call; waits for that as long as ``timeout_s``."""
-        came = self._arrived.wait(timeout_s)
-        self._arrived.clear()
-        return came
 
     def counts(self) -> dict[str, int]:
         """``open`` and ``handled`` events."""
@@ -168,7 +170,7 @@ class Inbox:
             except Exception as error:  # noqa: BLE001  it is raised where the answer is given
                 results = [error] * len(taken)
             else:
-                self._arrived.set()
+                self._arrived()
             _tell(taken, results)
 
     def _store(self, taken: Iterable[_Delivery]) -> list[int]:

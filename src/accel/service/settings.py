@@ -198,7 +198,7 @@ class LimitSettings(Model):
     threads: int | None = Field(None, ge=1)  # default: the number of CPUs
     memory: Size = 2 << 30
     disk: Size = 20 << 30
-    poll_s: Seconds = Field(0.2, alias="poll", ge=0.05)
+    poll_s: Seconds = Field(0.5, alias="poll", ge=0.05)
     attempts: int = Field(6, ge=1)
     backoff_s: Seconds = Field(10, alias="backoff")
     keep_history_s: Seconds = Field(30 * 86400, alias="keep_history")

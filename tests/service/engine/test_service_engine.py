@@ -339,6 +339,20 @@ def test_the_private_function_of_dbos_hands_on_only_what_the_named_process_has(
     assert len(lines(engine_store)) == 2
 
 
+def test_what_this_process_does_itself_it_need_not_look_for(engine_of: Start, engine_store: Store) -> None:
+    """Every wait but the last would take a minute: for work, for its end, and for its place in a queue.
+
+    It also pins the private function of dbos that works on a queue.
+    """
+    engine = engine_of(poll_s=60.0)
+    engine.start([Queue("images", per_process=1), Queue("layers", per_process=1)])
+    for image in ("i", "j"):
+        engine.submit("image", image, {"layers": [f"{image}{n}" for n in range(3)]}, queue="images")
+    for image in ("i", "j"):
+        ended(engine, image)
+    assert len(lines(engine_store, step="convert")) == 6
+
+
 def test_an_engine_waits_for_its_database(tmp_path: Any, caplog: Any) -> None:
     with Postgres(tmp_path) as server:
         url = server.url.replace("postgresql", "postgresql+psycopg", 1)

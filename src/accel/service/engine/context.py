@@ -86,12 +86,13 @@ class Handle:
 
         Not stored once more with the one that waits: how a workflow ended never changes.
         """
-        while True:
-            outcome = self._seen()
-            if outcome is not None and outcome.state in ENDED:
-                return outcome.value()
-            if self._engine.closing.wait(self._engine.poll_s) or self._waiting.should_stop():
-                raise Abandoned(self._waiting.id)
+        with self._engine.awaiting(self.id) as bell:
+            while True:
+                outcome = self._seen()
+                if outcome is not None and outcome.state in ENDED:
+                    return outcome.value()
+                if bell.wait(self._engine.poll_s) or self._waiting.should_stop():
+                    raise Abandoned(self._waiting.id)
 
     def _seen(self) -> Outcome | None:
         """The state of the workflow; None also while the database is away: that it is has not failed who waits."""

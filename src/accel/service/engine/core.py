@@ -11,7 +11,10 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
 from typing import Any, ClassVar
 
 import dbos
@@ -19,8 +22,10 @@ import sqlalchemy as sa
 
 from accel.errors import ConfigError
 from accel.service.database import POSTGRES_CONNECT
+from accel.service.engine.bell import Bell
 from accel.service.engine.context import Abandoned, Context
 from accel.service.engine.outage import UNREACHABLE, wait_for_database
+from accel.service.engine.queues import QueueThreads
 from accel.service.engine.reaper import Reaper
 from accel.service.engine.records import APPLICATION, SCHEMA, Records
 from accel.service.engine.values import (
@@ -43,13 +48,15 @@ Workflow = Callable[[Context, dict[str, Any]], dict[str, Any]]
 # Of the order of steps in our workflows: another order is another version, and a process takes up only its own.
 VERSION = "1"
 MAX_ATTEMPTS = 8  # processes that may die on a workflow before it is given up
+_STORED_AFTER_S = 0.03  # how long it takes, about, until dbos has stored what a workflow gave
+_JOIN_S = 5.0
 
 
 class Engine:
     """The engine of this process. ``executor_id`` must be another for every process, and for every start.
 
-    ``poll_s`` is how often a queue is looked at, and a workflow that another one waits for. ``ttl_s``: a process
-    that has not beaten for so long is dead.
+    ``poll_s`` is how often a queue is looked at, and a workflow that another one waits for; what this process does
+    itself it sees at once. ``ttl_s``: a process that has not beaten for so long is dead.
     """
 
     _running: ClassVar["Engine | None"] = None
@@ -79,6 +86,8 @@ class Engine:
             leases, self._records, executor_id=executor_id, version=VERSION, ttl_s=ttl_s, beat_s=min(beat_s, ttl_s / 3)
         )
         self._works = False
+        self._queues = QueueThreads()
+        self._waiting: defaultdict[str, set[Bell]] = defaultdict(set)  # who waits for a workflow, by its id
         self._dbos: dbos.DBOS | None = None
         self._active = 0
         self._idle = threading.Condition()
@@ -134,6 +143,7 @@ class Engine:
         if delay_s > 0:
             options["delay_seconds"] = delay_s
         dbos.DBOS.enqueue_workflow_with_options(options, args)
+        self._queues.look(queue)
 
     def cancel(self, id: str) -> None:
         """Stops a workflow and those it started, but not those that another one also waits for.
@@ -150,6 +160,22 @@ class Engine:
     def state(self, id: str) -> Outcome | None:
         """How far a workflow is; None: there is none of that id."""
         return self._records.outcome(id)
+
+    @contextmanager
+    def awaiting(self, id: str) -> Iterator[Bell]:
+        """What rings when the workflow ``id`` has ended in this process, and stops when this closes."""
+        bell = Bell()
+        with self._idle:
+            self._waiting[id].add(bell)
+        if self.closing.is_set():
+            bell.stop()
+        try:
+            yield bell
+        finally:
+            with self._idle:
+                self._waiting[id].discard(bell)
+                if not self._waiting[id]:
+                    del self._waiting[id]
 
     def prune(self, age_s: float, limit: int = 1000) -> int:
         """Forgets up to ``limit`` workflows that ended longer ago, and says how many; their ids are free again."""
@@ -175,9 +201,13 @@ class Engine:
         if self._dbos is not None:
             for event in self._dbos.background_thread_stop_events:
                 event.set()
+            self._queues.leave()
             self._reaper.leave()
             with self._idle:
+                for bell in chain(*self._waiting.values()):
+                    bell.stop()
                 self._idle.wait_for(lambda: self._active == 0, timeout=drain_s)
+            self._queues.join(_JOIN_S)
             dbos.DBOS.destroy(destroy_registry=True)
             self._dbos = None
         if self._works:
@@ -222,9 +252,9 @@ class Engine:
         self._dbos = dbos.DBOS(config=config)
         for name, fn in self._workflows.items():
             dbos.DBOS.workflow(name=name, max_recovery_attempts=self._max_attempts)(self._entry(fn))
-        dbos.DBOS.listen_queues([queue.name for queue in queues])
+        dbos.DBOS.listen_queues([])  # to those of its own; ours have threads of ours
         dbos.DBOS.launch()
-        for queue in queues:
+        registered = [
             dbos.DBOS.register_queue(
                 queue.name,
                 global_concurrency=queue.at_once,
@@ -232,6 +262,9 @@ class Engine:
                 polling_interval_sec=self.poll_s,
                 on_conflict="always_update",
             )
+            for queue in queues
+        ]
+        self._queues.start(self._dbos, registered)
 
     def _entry(self, fn: Workflow) -> Callable[[dict[str, Any]], Any]:
         """``fn`` as dbos calls it."""
@@ -252,8 +285,16 @@ class Engine:
                 raise Abandoned(id) from gone
             finally:
                 self._count(-1)
+                self._ended(id)
 
         return run
+
+    def _ended(self, id: str) -> None:
+        """Tell who waits for a workflow, or for its place in a queue."""
+        self._queues.look_all(_STORED_AFTER_S)
+        with self._idle:
+            for bell in self._waiting.get(id, ()):
+                bell.ring(_STORED_AFTER_S)
 
     def _count(self, change: int) -> None:
         with self._idle:

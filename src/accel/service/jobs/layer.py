@@ -58,26 +58,19 @@ class LayerMaker:
         options = self.options_of(recipe_from(args["recipe"]))
         progress = LayerProgress(self.layers.database, workflow, should_stop)
         repository = self.stores(registry, name)
-        started = time.monotonic()
-        _log.info("making %s of a layer of %d bytes", ", ".join(missing), layer.size)
         # Writing a layer anew keeps two threads busy by itself: more at once only get into each other's way.
         turn = nullcontext() if missing == [SOCI] else self.turns
         try:
-            with self.budget.reserve(*estimate(layer, missing, options)), turn:
+            with turn, self.budget.reserve(*estimate(layer, missing, options)):
+                started = time.monotonic()
+                _log.info("making %s of a layer of %d bytes", ", ".join(missing), layer.size)
                 made = convert_layer(repository, repository, layer, missing, options, progress, self.workers)
+                seconds = time.monotonic() - started
         finally:
             repository.close()
         results = {args["keys"][output]: result.to_json() for output, result in made.items()}
         row = next(iter(made.values())).row.to_json()
-        seconds = time.monotonic() - started
-        self.layers.store(
-            results,
-            (registry, name),
-            workflow,
-            seconds=seconds,
-            row=row,
-            state=row["state"],
-        )
+        self.layers.store(results, (registry, name), workflow, seconds=seconds, row=row, state=row["state"])
         _log.info("kept %s of the layer: %s, %.2f s", ", ".join(missing), row["state"], seconds)
         self.made(seconds, layer.size, sum(result.blob.size for result in made.values() if result.blob))
         return {"made": missing}
