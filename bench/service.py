@@ -28,7 +28,7 @@ from measure import Row, skipped
 import data
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
-IMAGES, TINY_IMAGES = 6, 2      # a round
+IMAGES, TINY_IMAGES = 3, 2      # a round
 MODES = ("index-only", "full")
 
 
