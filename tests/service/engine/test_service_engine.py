@@ -355,6 +355,14 @@ def test_what_this_process_does_itself_it_need_not_look_for(engine_of: Start, en
     assert time.monotonic() - began < 20.0  # a busy machine may miss a ring or two
 
 
+def test_an_engine_that_works_on_a_queue_no_more_does_not_run(engine_of: Start) -> None:
+    engine = engine_of()
+    engine.start(ALL)
+    assert engine.is_running
+    dbos.DBOS.delete_queue("layers")
+    until(lambda: not engine.is_running)
+
+
 def test_an_engine_waits_for_its_database(tmp_path: Any, caplog: Any) -> None:
     with Postgres(tmp_path) as server:
         url = server.url.replace("postgresql", "postgresql+psycopg", 1)

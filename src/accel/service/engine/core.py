@@ -121,8 +121,8 @@ class Engine:
 
     @property
     def is_running(self) -> bool:
-        """Whether it was started, and not closed."""
-        return self._dbos is not None and not self.closing.is_set()
+        """Whether it was started, works on its queues, and was not closed."""
+        return self._dbos is not None and self._queues.are_alive and not self.closing.is_set()
 
     def submit(
         self, workflow: str, id: str, args: dict[str, Any], *, queue: str, priority: int = 1, delay_s: float = 0.0

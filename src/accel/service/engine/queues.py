@@ -40,6 +40,11 @@ class QueueThreads:
         for bell in self._bells.values():
             bell.ring(after_s)
 
+    @property
+    def are_alive(self) -> bool:
+        """Whether all of them still work."""
+        return all(thread.is_alive() for thread in self._threads)
+
     def leave(self) -> None:
         """Take up nothing more."""
         for bell in self._bells.values():
