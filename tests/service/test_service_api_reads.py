@@ -21,6 +21,7 @@ from accel.service.database import (
     targets,
 )
 from support.postgres import Postgres
+from support.running_service import wait_for
 from support.service_state import READ_TOKEN, FilledService
 
 N_JOBS = 10_000
@@ -254,13 +255,13 @@ def test_only_so_many_watch_and_those_who_leave_make_room(
         assert (refused.status, refused.json()["error"]["message"]) == (503, "too many are watching")
     for answer in watching:
         answer.close()
-    for _ in range(200):  # until it is noticed that they left
+
+    def is_let_in() -> bool:
         again = stream(service, f"/jobs/{job}/watch")
-        status = again.status
         again.close()
-        if status == 200:
-            break
-    assert status == 200
+        return again.status == 200
+
+    wait_for(is_let_in, "it is noticed that they left")
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------
