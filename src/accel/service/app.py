@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -83,6 +83,7 @@ class Service:
         )
         stack.callback(self.core.close)
         self.loops: list[Loop] = []
+        self.submit_now: Callable[[], None] = lambda: None  # wakes a loop, where there is one
 
     # --- what the parts ask of each other -----------------------------------------------------------------------------
 
@@ -156,7 +157,7 @@ class Service:
             found.append(one)
             if not dry_run:  # at once: what comes later may fail
                 self.core.jobs.submit([one], self.tags_of)
-                self.submit_loop.wake()
+                self.submit_now()
         return found
 
     def scan(self) -> None:
@@ -179,13 +180,14 @@ class Service:
         submitter = Submitter(self.core.jobs, self.core.engine, window=4 * self.settings.limits.jobs + 100)
         leadership = Leadership(lambda: self.core.leases.hold("leader", self.core.worker, LEADER_TTL_S))
         may = leadership.is_held
-        self.submit_loop = Loop("submit", submitter.run_once, _LOOK_S, may)
+        submit_loop = Loop("submit", submitter.run_once, _LOOK_S, may)
+        self.submit_now = submit_loop.wake
 
         def dispatch() -> int:
             started = time.monotonic()
             n_events = dispatcher.run_once()
             if n_events:
-                self.submit_loop.wake()
+                self.submit_now()
                 # Who sends events waits for an answer, nobody for this: it takes half of the time at most.
                 time.sleep(min(time.monotonic() - started, _LOOK_S))
             return n_events
@@ -193,7 +195,7 @@ class Service:
         self.dispatch_loop = Loop("dispatch", dispatch, _LOOK_S, may)
         self.loops = [
             self.dispatch_loop,
-            self.submit_loop,
+            submit_loop,
             Loop("send", sender.run_due, _LOOK_S, may),
             Loop("reconcile", submitter.reconcile, 30.0, may),
             Loop("scan", self.scan, 10.0, may),
@@ -222,7 +224,7 @@ def serve(settings: ServiceSettings, registries: RegistryOptions) -> None:
         stack.callback(sender.close)
         leadership = service.lead(inbox, sender)
         jobs = Jobs(
-            service.core.jobs, service.tags_of, service.core.engine.cancel, service.submit_loop.wake
+            service.core.jobs, service.tags_of, service.core.engine.cancel, service.submit_now
         )
         loops = [*service.loops, leadership.loop]
         health = Health(
