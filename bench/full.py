@@ -60,14 +60,16 @@ def run(tiny: bool, rounds: int, only: str | None = None) -> Iterator[Row]:
 def ours(image: Path, dest: Path, format: str, bytes_in: int) -> dict[str, Child]:
     command = [*programs.accel().command, "convert", f"oci:{image}:{ml.TAG}", f"oci:{dest}:{ml.TAG}",
                "--mode", "full", "--format", format]  # fmt: skip
-    found = {}
-    for threads in ("2", "1"):
-        child = Child(
-            [*command, "--threads", threads], "", partial(shutil.rmtree, dest, ignore_errors=True),
+    ways = ["--threads 2", "--threads 1"]
+    if format == "estargz":
+        ways.append("--min-chunk-size 64K --threads 2")
+    return {
+        f"accel convert --mode full --format {format} {way}": Child(
+            [*command, *way.split()], "", partial(shutil.rmtree, dest, ignore_errors=True),
             partial(layers_of, dest, bytes_in, len(format.split(","))),
-        )  # fmt: skip
-        found[f"accel convert --mode full --format {format} --threads {threads}"] = child
-    return found
+        )
+        for way in ways
+    }  # fmt: skip
 
 
 def add_peer(

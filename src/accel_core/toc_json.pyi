@@ -16,6 +16,7 @@ def write(
     chunk_size: Buffer,
     blob_offset: Buffer,
     end_offset: Buffer,
+    inner_offset: Buffer,
     digests: Buffer,
     file_digests: Mapping[int, bytes],
     zstd: bool = False,

@@ -47,10 +47,13 @@ cdef struct Chunks:
     const int64_t *chunk_size
     const int64_t *blob_offset
     const int64_t *end_offset
+    const int64_t *inner_offset     # NULL: all 0
     const uint8_t *digests
     Py_ssize_t n
     Py_ssize_t at               # the first that no entry has taken
-    int64_t blob_end            # of the last one taken
+    int64_t blob_start          # of the member or frame of the last one taken
+    int64_t blob_end            # and its end
+    int64_t inner_end           # where the last one taken ends in what its member holds
 
 
 cdef struct Times:              # of GNU and star headers, for one row
@@ -147,6 +150,17 @@ cdef void put_pax_time(
         put_time(out, key, seconds, ns)
 
 
+cdef bint is_in_order(Chunks *chunks, Py_ssize_t i) noexcept nogil:
+    """Whether chunk ``i`` is behind the last one taken: in a member behind that one's, or further on in the same."""
+    cdef int64_t start = chunks.blob_offset[i], end = chunks.end_offset[i]
+    cdef int64_t inner = 0 if chunks.inner_offset is NULL else chunks.inner_offset[i]
+    if inner < 0 or end <= start:
+        return False
+    if start >= chunks.blob_end:
+        return True
+    return start == chunks.blob_start and end == chunks.blob_end and inner >= chunks.inner_end > 0
+
+
 cdef const char *take_chunks(
     Out *out, Chunks *chunks, int64_t row, int64_t size, const uint8_t *name, Py_ssize_t n_name,
     const uint8_t *file_digest, bint with_end,
@@ -159,9 +173,12 @@ cdef const char *take_chunks(
             return b"chunks of a file do not follow each other"
         if chunks.chunk_size[last] > size - done:
             return b"chunks of a file are longer than the file"
-        if chunks.blob_offset[last] < chunks.blob_end or chunks.end_offset[last] <= chunks.blob_offset[last]:
+        if not is_in_order(chunks, last):
             return b"chunks are not in the order of the blob"
-        chunks.blob_end = chunks.end_offset[last]
+        chunks.blob_start, chunks.blob_end = chunks.blob_offset[last], chunks.end_offset[last]
+        chunks.inner_end = chunks.chunk_size[last]
+        if chunks.inner_offset is not NULL:
+            chunks.inner_end += chunks.inner_offset[last]
         done += chunks.chunk_size[last]
         last += 1
     if done != size:
@@ -178,6 +195,8 @@ cdef const char *take_chunks(
             put_text(out, name, n_name)
             put(out, b',"type":"chunk"')
         put_field(out, b',"offset":', chunks.blob_offset[i])
+        if chunks.inner_offset is not NULL:
+            put_field(out, b',"innerOffset":', chunks.inner_offset[i])
         if with_end and i == first:
             put_field(out, b',"endOffset":', chunks.end_offset[last - 1])
         put_field(out, b',"chunkOffset":', chunks.chunk_offset[i])
@@ -251,14 +270,16 @@ def write(
     EntryTable entries not None, const int64_t[::1] rows not None, *, const int64_t[::1] chunk_entry not None,
     const int64_t[::1] chunk_offset not None, const int64_t[::1] chunk_size not None,
     const int64_t[::1] blob_offset not None, const int64_t[::1] end_offset not None,
-    const uint8_t[::1] digests not None, file_digests, bint zstd=False, header_times=(),
+    const int64_t[::1] inner_offset not None, const uint8_t[::1] digests not None, file_digests, bint zstd=False,
+    header_times=(),
     str tar_split_digest not None = "",
 ):
     """The JSON of ``rows`` of ``entries``, in that order; ``NO_PREFETCH`` and ``PREFETCH`` stand for the landmarks.
 
-    The arrays describe the chunks of all files that are not empty, in the order of the rows; ``file_digests`` gives the
-    digest of a file of several chunks by its row. ``header_times`` are ``(row, atime, ctime)``, sorted as the rows are.
-    With ``zstd`` it is the dialect of containers/storage. Raises ValueError for chunks that do not fit the entries.
+    The arrays describe the chunks of all files that are not empty, in the order of the rows (``inner_offset`` may be
+    empty: all 0); ``file_digests`` gives the digest of a file of several chunks by its row. ``header_times`` are
+    ``(row, atime, ctime)``, sorted as the rows are. With ``zstd`` it is the dialect of containers/storage. Raises
+    ValueError for chunks that do not fit the entries.
     """
     cdef Py_ssize_t n = rows.shape[0], k = 0, t = 0
     cdef Chunks chunks
@@ -276,12 +297,14 @@ def write(
     chunks.n = chunk_entry.shape[0]
     if not (
         chunk_offset.shape[0] == chunk_size.shape[0] == blob_offset.shape[0] == end_offset.shape[0] == chunks.n
-        and digests.shape[0] == DIGEST_BYTES * chunks.n
+        and digests.shape[0] == DIGEST_BYTES * chunks.n and inner_offset.shape[0] in (0, chunks.n)
     ):
         raise ValueError("the arrays of chunks differ in length")
-    chunks.at = chunks.blob_end = 0
+    chunks.at = chunks.blob_start = chunks.blob_end = chunks.inner_end = 0
     chunks.entry = chunks.chunk_offset = chunks.chunk_size = chunks.blob_offset = chunks.end_offset = NULL
-    chunks.digests = NULL
+    chunks.inner_offset, chunks.digests = NULL, NULL
+    if inner_offset.shape[0]:
+        chunks.inner_offset = &inner_offset[0]
     if chunks.n:
         chunks.entry, chunks.chunk_offset, chunks.chunk_size = &chunk_entry[0], &chunk_offset[0], &chunk_size[0]
         chunks.blob_offset, chunks.end_offset, chunks.digests = &blob_offset[0], &end_offset[0], &digests[0]

@@ -217,7 +217,9 @@ def test_force_writes_again_and_gives_the_same(layout: tuple[LayoutStore, str]) 
     assert again.digest == first.digest and {layer.state for layer in again.layers} == {"converted"}
 
 
-@pytest.mark.parametrize("change", [{"level": "1"}, {"prefetch": (b"/etc/motd",)}, {"format": "estargz"}])
+@pytest.mark.parametrize(
+    "change", [{"level": "1"}, {"prefetch": (b"/etc/motd",)}, {"min_chunk_bytes": 1000}, {"format": "estargz"}]
+)
 def test_other_options_are_other_work(layout: tuple[LayoutStore, str], change: dict[str, Any]) -> None:
     store, where = layout
     put(store, image([BASE, TOP]), "v1")
@@ -572,6 +574,11 @@ WRONG: list[dict[str, Any]] = [
     {"mode": "full", "level": "23"},
     {"mode": "full", "level": "fast"},
     {"mode": "full", "format": "zstd-chunked", "prefetch": (b"/x",)},
+    {"mode": "full", "format": "zstd-chunked", "min_chunk_bytes": 1},
+    {"mode": "full", "containerd_only": True, "min_chunk_bytes": 1},
+    {"mode": "full", "min_chunk_bytes": -1},
+    {"mode": "full", "min_chunk_bytes": (1 << 20) + 1},
+    {"mode": "index-only", "min_chunk_bytes": 1},
     {"mode": "full", "referrers": True},
     {"mode": "index-only", "level": "3"},
     {"mode": "index-only,full", "format": "estargz"},

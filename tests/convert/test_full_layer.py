@@ -24,7 +24,7 @@ from accel.oci import Descriptor, digest_of
 from accel.stores import SpooledBlob
 from support import tar_cases
 from support.images import directory, file, hardlink, random_tar, symlink, tar_of, whiteout
-from support.lazy_layers import check_estargz, check_zstd, files_of, gunzip, unzstd
+from support.lazy_layers import check_estargz, check_zstd, files_of, gunzip, toc_of, unzstd
 
 BOTH = Recipe((ESTARGZ, ZSTD_CHUNKED), None, 3)
 MIB = 1 << 20
@@ -274,6 +274,34 @@ def test_prefetching_takes_parents_and_link_targets_along() -> None:
 
 def test_a_layer_without_the_prefetched_files_is_as_without_a_list() -> None:
     assert convert(USUAL, replace(BOTH, prefetch=(b"/none",)))[1] == convert(USUAL)[1]
+
+
+SHARED = replace(BOTH, min_chunk_bytes=64 << 10)
+
+
+@pytest.mark.parametrize("prefetch", [(), (b"/small/7", b"/end")])
+@pytest.mark.parametrize("compression", ["tar", "gzip"])
+def test_small_files_may_share_members(compression: str, prefetch: tuple[bytes, ...]) -> None:
+    data = COMPRESSIONS[compression](BIG)
+    made, blobs = convert(data, replace(SHARED, prefetch=prefetch))
+    written = made.written[ESTARGZ]
+    assert written.diff_id == check_estargz(blobs[ESTARGZ], dict(written.descriptor.annotations), BIG)
+    _, apart = convert(data, replace(BOTH, prefetch=prefetch))
+    assert blobs[ZSTD_CHUNKED] == apart[ZSTD_CHUNKED]
+    assert len(blobs[ESTARGZ]) < len(apart[ESTARGZ]) - 30_000
+    files = [entry for entry in toc_of(blobs[ESTARGZ]) if "chunkDigest" in entry]
+    members = {entry["offset"] for entry in files}
+    assert len(members) < len(files) // 4
+    # The first of a member is at its start: readers take that for the end of the member before.
+    assert members == {entry["offset"] for entry in files if not entry.get("innerOffset")}
+    [landmark] = [entry for entry in files if entry["name"] in (".prefetch.landmark", ".no.prefetch.landmark")]
+    assert not landmark.get("innerOffset") and landmark["offset"] > 0
+
+
+def test_shared_members_do_not_depend_on_threads() -> None:
+    for prefetch in ((), (b"/end", b"/small/9")):
+        recipe = replace(SHARED, prefetch=prefetch)
+        assert len({digests(COMPRESSIONS["gzip"](BIG), recipe, threads) for threads in (1, 2, 5)}) == 1
 
 
 def test_the_index_of_the_source_comes_along() -> None:

@@ -92,35 +92,36 @@ def test_stargz_snapshotter_mounts_our_zstd_chunked_before_it_is_there(
     assert lazy.run(name, *SHELL, BIG_DIGEST, snapshotter="stargz") == big_digest()
 
 
-@pytest.mark.parametrize("kind", ["estargz", "zstd"])
+@pytest.mark.parametrize("kind", ["estargz", "shared", "zstd"])
 def test_what_the_snapshotter_mounts_is_what_tarfile_says(
     tmp_path: Path, registry: DockerRegistry, lazy: Containerd, kind: str
 ) -> None:
     tar = tree(9, twice=False)
     truth = tarfile_view(tar)
-    made = (
-        full_image([tar], tmp_path).estargz
-        if kind == "estargz"
-        else one_format([tar], tmp_path, containerd_only=True)
-    )
+    if kind == "zstd":
+        made = one_format([tar], tmp_path, containerd_only=True)
+    else:
+        made = one_format([tar], tmp_path, format="estargz", min_chunk_bytes=32 << 10 if kind == "shared" else 0)
     lazy.pull(pushed(registry, made, f"mounted-{kind}:v1"), "stargz")
     (mount,) = lazy.lazy_mounts()
-    wanted = overlay_view(in_whole_seconds(truth) if kind == "estargz" else truth)
+    wanted = overlay_view(truth if kind == "zstd" else in_whole_seconds(truth))
     assert compare(directory_view(mount), wanted) == []
 
 
+@pytest.mark.parametrize("min_chunk_bytes", [0, 64 << 10])
 def test_stargz_snapshotter_fetches_the_prefetched_files_unasked(
-    tmp_path: Path, registry: DockerRegistry, lazy: Containerd
+    tmp_path: Path, registry: DockerRegistry, lazy: Containerd, min_chunk_bytes: int
 ) -> None:
     wanted = random.Random(3).randbytes(3 << 20)
     tar = tar_of(file("big", BIG), directory("usr"), file("usr/wanted", wanted))
-    for tag, prefetch in (("unordered", ()), ("ordered", (b"/usr/wanted",))):
-        made = one_format([tar], tmp_path, format="estargz", prefetch=prefetch)
-        lazy.pull(pushed(registry, made, f"{tag}:v1"), "stargz")
+    unordered, ordered = f"unordered-{min_chunk_bytes}", f"ordered-{min_chunk_bytes}"
+    for name, prefetch in ((unordered, ()), (ordered, (b"/usr/wanted",))):
+        made = one_format([tar], tmp_path, format="estargz", prefetch=prefetch, min_chunk_bytes=min_chunk_bytes)
+        lazy.pull(pushed(registry, made, f"{name}:v1"), "stargz")
     layer = made.layers[0].descriptor
 
     def n_fetched() -> int:
-        return sum(n for _, n in registry.fetched("ordered", layer.digest))
+        return sum(n for _, n in registry.fetched(ordered, layer.digest))
 
     deadline = time.monotonic() + 60
     while n_fetched() < len(wanted) and time.monotonic() < deadline:
@@ -128,7 +129,7 @@ def test_stargz_snapshotter_fetches_the_prefetched_files_unasked(
     time.sleep(SETTLE_S)
     before = n_fetched()
     assert len(wanted) <= before < len(wanted) + (2 << 20)
-    assert sum(n for _, n in registry.fetched("unordered", "sha256:[0-9a-f]+")) < 2 << 20
+    assert sum(n for _, n in registry.fetched(unordered, "sha256:[0-9a-f]+")) < 2 << 20
     found = [mount / "usr/wanted" for mount in lazy.lazy_mounts()]
     assert [path.read_bytes() == wanted for path in found] == [True, True]
     assert n_fetched() - before < len(wanted) // 2

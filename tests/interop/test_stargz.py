@@ -72,6 +72,25 @@ def test_a_runtime_that_knows_no_estargz_gets_the_same_files(
     assert unpacked.pop(LANDMARK) and unpacked == found
 
 
+def test_files_that_share_members_are_what_tarfile_says(stargz: Stargz, tmp_path: Path) -> None:
+    """As the snapshotter reads them; the reference library has another check, which refuses its own such blobs too."""
+    small = [file(f"small/{i}", random.Random(i).randbytes(i * 40)) for i in range(300)]
+    big = file("big", random.Random(3).randbytes((9 << 20) + 1))
+    tar = tar_of(*small, big, *(file(f"{i}", b"x" * i) for i in range(99)))
+    for prefetch in ((), (b"/small/7", b"/98")):
+        layer = full_image([tar], tmp_path, prefetch=prefetch, min_chunk_bytes=64 << 10).estargz.layers[0]
+        assert layer.data is not None
+        toc_digest = layer.descriptor.annotations[TOC_DIGEST]
+        seen = stargz.read(layer.data, toc_digest)
+        assert seen.pop(PREFETCH_LANDMARK if prefetch else LANDMARK)["size"] == 1
+        assert compare(seen, in_whole_seconds(tarfile_view(tar))) == []
+        with pytest.raises(Refused, match="found twice"):
+            stargz.check(layer.data, toc_digest)
+    theirs, said = stargz.build(tar, "--min-chunk-size", "50000")
+    with pytest.raises(Refused, match="found twice"):
+        stargz.check(theirs, said["tocDigest"])
+
+
 def test_a_changed_byte_is_refused(stargz: Stargz, tmp_path: Path) -> None:
     """Guards the guard: whatever chunk it is in."""
     layer = our_layer(LAYERS["three chunks"], tmp_path)

@@ -91,6 +91,14 @@ def check_estargz(blob: bytes, annotations: dict[str, str], source_tar: bytes) -
     return sha256(tar)
 
 
+def toc_of(blob: bytes) -> list[dict[str, Any]]:
+    """The entries of the TOC of an eStargz blob."""
+    toc_tar = gunzip(blob[int(blob[-51:][16:32], 16) : -51])
+    with tarfile.open(fileobj=io.BytesIO(toc_tar)) as opened:
+        entries: list[dict[str, Any]] = json.load(opened.extractfile("stargz.index.json"))["entries"]  # type: ignore[arg-type]
+    return entries
+
+
 def gunzip_at(blob: bytes, offset: int) -> bytes:
     """The one member that begins at ``offset``."""
     member = zlib.decompressobj(31)
@@ -176,7 +184,8 @@ def _read_toc(toc: dict[str, Any], read: Any, files: Files) -> dict[str, bytes]:
         n_bytes = entry.get("chunkSize") or size
         following = toc["entries"][at + 1 : at + 2]
         last = not (following and following[0]["type"] == "chunk")
-        data = read(entry["offset"], entry.get("endOffset", 0) if last else 0)[:n_bytes]
+        inner = entry.get("innerOffset", 0)
+        data = read(entry["offset"], entry.get("endOffset", 0) if last else 0)[inner : inner + n_bytes]
         assert sha256(data) == entry["chunkDigest"]
         found[name] += data
     assert len(names) == len(set(names)) and set(files) <= set(names)

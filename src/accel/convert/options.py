@@ -33,7 +33,8 @@ class ConvertOptions:
     the bytes the reference tool writes, and fails where it fails.
 
     Full: ``level`` is "default", "best" or a number; ``prefetch`` are paths of files that go to the front of their
-    layer; ``containerd_only`` makes zstd:chunked for containerd's stargz-snapshotter, and nothing else.
+    layer; ``containerd_only`` makes zstd:chunked for containerd's stargz-snapshotter, and nothing else. In eStargz,
+    members that hold less than ``min_chunk_bytes`` of tar take the next file too.
     """
 
     mode: str = INDEX_ONLY
@@ -49,6 +50,7 @@ class ConvertOptions:
     level: str = "default"
     prefetch: tuple[bytes, ...] = ()
     containerd_only: bool = False
+    min_chunk_bytes: int = 0
 
     def __post_init__(self) -> None:
         self._check_formats()
@@ -62,8 +64,10 @@ class ConvertOptions:
             raise ConfigError("level, prefetch and containerd-only are about layers that are written: use mode full")
         if FULL in self.modes and (self.digest_identical or self.referrers):
             raise ConfigError("digest-identical and referrers are about an index alone: use mode index-only")
-        if self.prefetch and ESTARGZ not in self.formats:
-            raise ConfigError("prefetched files have a place in estargz only")
+        if (self.prefetch or self.min_chunk_bytes) and ESTARGZ not in self.formats:
+            raise ConfigError("prefetched files and members that files share have a place in estargz only")
+        if not 0 <= self.min_chunk_bytes <= MIB:
+            raise ConfigError("members that files share may be 1 MiB at most")
 
     def _check_formats(self) -> None:
         unknown = [mode for mode in self.modes if mode not in FORMATS]

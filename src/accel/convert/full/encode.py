@@ -6,8 +6,8 @@
     gzip         member  | member                  | member
     zstd         frame   | frame | frame           | frame | frame
 
-A gzip member holds a chunk and what follows it up to the next one, as the reference writer has it. In zstd a chunk is
-alone in its frame, as podman's reader wants it.
+A gzip member holds a chunk and what follows it up to the next one, as the reference writer has it; or, if that is
+asked for, further chunks as long as it is short. In zstd a chunk is alone in its frame, as podman's reader wants it.
 """
 
 import threading
@@ -27,11 +27,15 @@ DEFAULT_ZSTD_LEVEL = 3
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A piece of a blob, and where in it each chunk of the batch starts and ends."""
+    """A piece of a blob, and where in it the member or frame of each chunk of the batch starts and ends.
+
+    ``inners`` is where each chunk begins in what its member holds; empty if it is always 0.
+    """
 
     data: bytes
     starts: Sequence[int]
     ends: Sequence[int]
+    inners: Sequence[int] = ()
 
 
 class GzipEncoder:
@@ -39,23 +43,33 @@ class GzipEncoder:
 
     With a ``level``, libdeflate's, every member is compressed afresh. Without, the matches that come with a batch are
     used again, so that hardly anything has to be searched for; a batch without them is compressed at the usual level.
+
+    A chunk begins a member of its own unless the last one holds less than ``min_chunk_bytes`` so far.
     """
 
-    def __init__(self, level: int | None) -> None:
+    def __init__(self, level: int | None, min_chunk_bytes: int = 0) -> None:
         self._level = level or DEFAULT_LEVEL
         self._uses_matches = level is None
+        self._min_chunk_bytes = min_chunk_bytes
 
-    def encode(self, batch: Batch) -> Encoded:
-        """The members of a batch."""
-        cuts = batch.starts if batch.starts[:1] == [0] else [0, *batch.starts]
-        n_before = len(cuts) - len(batch.starts)
+    def encode(self, batch: Batch, alone: int | None = None) -> Encoded:
+        """The members of a batch. The chunk at ``alone`` in its data, if there is one, begins a member anyhow."""
+        cuts = [0]
+        member_of: list[int] = []  # of each chunk: the number of its member ...
+        inners: list[int] = []  # ... and where it begins in that
+        for start in batch.starts:
+            if start and (not member_of or start == alone or start - cuts[-1] >= self._min_chunk_bytes):
+                cuts.append(start)
+            member_of.append(len(cuts) - 1)
+            inners.append(start - cuts[-1])
         view = memoryview(batch.data)[: batch.entry_bytes]
         if self._uses_matches and batch.matches is not None:
             data, offsets = encode_members(view, cuts, matches=batch.matches, origin=batch.origin)
         else:
             data, offsets = compress_members(view, cuts, level=self._level)
         offsets.append(len(data))
-        return Encoded(data, offsets[n_before:-1], offsets[n_before + 1 :])
+        starts, ends = [offsets[i] for i in member_of], [offsets[i + 1] for i in member_of]
+        return Encoded(data, starts, ends, inners if self._min_chunk_bytes else ())
 
     def encode_whole(self, data: bytes) -> Encoded:
         """All of ``data`` as one member."""

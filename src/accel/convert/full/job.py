@@ -115,6 +115,7 @@ class LayerConverter:
             self.options.prefetch,
             self.options.containerd_only,
             span_bytes,
+            self.options.min_chunk_bytes,
         )
 
     def _index_wanted(self, job: LayerJob, source: TarSource) -> tuple[int | None, IndexRow | None]:

@@ -20,7 +20,7 @@ from functools import partial
 from accel.convert.full.batches import Batch, Cutter
 from accel.convert.full.encode import Encoded, GzipEncoder, ZstdEncoder
 from accel.convert.full.in_order import InOrder
-from accel.convert.full.reorder import read_reordered
+from accel.convert.full.reorder import landmark_at, read_reordered
 from accel.convert.full.sums import FileDigests, chunk_digests
 from accel.convert.full.tar_source import Push, TarSource
 from accel.convert.full.writers import EstargzWriter, PlainGzipWriter, Writer, Written, ZstdWriter
@@ -56,6 +56,7 @@ class Recipe:
     prefetch: tuple[bytes, ...] = ()
     for_stargz: bool = False  # annotate zstd for stargz-snapshotter, not for podman
     index_span_bytes: int | None = None  # of an index of the source, if one is wanted
+    min_chunk_bytes: int = 0  # of eStargz: a member that holds less takes the next chunk too
 
 
 @dataclass(slots=True)
@@ -106,7 +107,7 @@ class _Layer:
         writers: list[Writer] = []
         estargz = zstd = None
         if ESTARGZ in recipe.formats and not recipe.prefetch:
-            estargz = EstargzWriter(self._staged(ESTARGZ), self._gzip(), landmark=True)
+            estargz = EstargzWriter(self._staged(ESTARGZ), self._gzip())
             writers.append(estargz)
         if ZSTD_CHUNKED in recipe.formats:
             zstd = ZstdWriter(self._staged(ZSTD_CHUNKED), ZstdEncoder(recipe.zstd_level), for_stargz=recipe.for_stargz)
@@ -136,10 +137,10 @@ class _Layer:
             return
         is_natural = order.is_streamable and not order.dropped
         if first is None or not is_natural:
-            first = EstargzWriter(self._staged(ESTARGZ), self._gzip(), landmark=is_natural)
-            read = self._source.read
+            read, at = self._source.read, None
             if not is_natural:
-                read = partial(read_reordered, self._source, entries, order)
+                read, at = partial(read_reordered, self._source, entries, order), landmark_at(entries, order)
+            first = EstargzWriter(self._staged(ESTARGZ), self._gzip(), landmark_at=at)
             entries, file_digests, _ = self._pass([first], read)
         self._made.written[ESTARGZ] = first.finish(entries, file_digests)
 
@@ -158,7 +159,7 @@ class _Layer:
         return True
 
     def _gzip(self) -> GzipEncoder:
-        return GzipEncoder(self._recipe.gzip_level)
+        return GzipEncoder(self._recipe.gzip_level, self._recipe.min_chunk_bytes)
 
     def _staged(self, format: str) -> StagedBlob:
         """A new blob in the place of an earlier one."""

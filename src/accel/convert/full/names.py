@@ -46,6 +46,8 @@ def fingerprint(format: str, options: ConvertOptions) -> str:
         if options.prefetch:
             ordered = b"\n".join(dict.fromkeys(options.prefetch))
             facts["prefetch"] = hashlib.sha256(ordered).hexdigest()
+        if options.min_chunk_bytes:
+            facts["min chunk"] = options.min_chunk_bytes
     else:
         facts |= {"level": options.zstd_level, "zstd": ".".join(map(str, zstandard.ZSTD_VERSION))}
         facts["for"] = "containerd" if options.containerd_only else "podman"

@@ -11,7 +11,7 @@ from typing import IO
 
 from accel.convert.full.tar_source import Push, TarSource
 from accel.errors import FormatError
-from accel.formats.stargz import PREFETCH, Order, landmark_member
+from accel.formats.stargz import LANDMARK_DATA_OFFSET, PREFETCH, Order, landmark_member
 from accel_core.entries import EntryTable
 
 _SPOOL_BYTES = 32 << 20
@@ -25,7 +25,7 @@ def read_reordered(source: TarSource, entries: EntryTable, order: Order, push: P
 
     Raises what :meth:`TarSource.read` does; FormatError if the source is another one this time.
     """
-    front = list(order.rows[: _landmark_at(order)])
+    front = _front(order)
     ranges = {row: _range(entries, row) for row in (*front, *order.dropped)}
     with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
         places = _collect(source, [ranges[row] for row in front], spool)
@@ -39,8 +39,15 @@ def read_reordered(source: TarSource, entries: EntryTable, order: Order, push: P
         raise FormatError("the layer is shorter than when it was first read")
 
 
-def _landmark_at(order: Order) -> int:
-    return order.rows.index(PREFETCH) if PREFETCH in order.rows else 0
+def landmark_at(entries: EntryTable, order: Order) -> int:
+    """Where the content of the landmark is in the tar that :func:`read_reordered` gives."""
+    ranges = (_range(entries, row) for row in _front(order))
+    return sum(end - start for start, end in ranges) + LANDMARK_DATA_OFFSET
+
+
+def _front(order: Order) -> list[int]:
+    """The rows before the landmark."""
+    return list(order.rows[: order.rows.index(PREFETCH)]) if PREFETCH in order.rows else []
 
 
 def _range(entries: EntryTable, row: int) -> Range:

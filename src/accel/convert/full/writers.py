@@ -99,6 +99,7 @@ def _add_chunks(chunks: ChunkTable, batch: Batch, encoded: Encoded, digests: byt
         [comp_offset + start for start in encoded.starts],
         [comp_offset + end for end in encoded.ends],
         digests,
+        encoded.inners,
     )
 
 
@@ -132,17 +133,18 @@ class PlainGzipWriter:
 class EstargzWriter:
     """An eStargz blob.
 
-    ``landmark``: begin with the one that says that nothing is to be prefetched; else the tar that comes holds its own.
+    Without ``landmark_at`` it begins with the landmark that says that nothing is to be prefetched; else the tar that
+    comes holds its own, whose content is there: readers prefetch up to the member that this begins.
     """
 
-    def __init__(self, staged: StagedBlob, encoder: GzipEncoder, *, landmark: bool) -> None:
+    def __init__(self, staged: StagedBlob, encoder: GzipEncoder, *, landmark_at: int | None = None) -> None:
         self._file = _BlobFile(staged)
         self._encoder = encoder
         self._tar = sha256()
         self._tar_size = 0
         self._chunks = ChunkTable()
-        self._has_landmark = landmark
-        if landmark:
+        self._landmark_at = landmark_at
+        if landmark_at is None:
             self._add_landmark()
 
     def _add_landmark(self) -> None:
@@ -156,7 +158,8 @@ class EstargzWriter:
     def look(self, batch: Batch, entries: EntryTable, n_entries: int) -> None: ...
 
     def encode(self, batch: Batch) -> Encoded:
-        return self._encoder.encode(batch)
+        alone = None if self._landmark_at is None else self._landmark_at - batch.start
+        return self._encoder.encode(batch, alone)
 
     def pairs(self, batch: Batch, encoded: Encoded) -> Pairs:
         return [(self._tar, memoryview(batch.data)[: batch.entry_bytes]), (self._file.hash, encoded.data)]
@@ -173,7 +176,7 @@ class EstargzWriter:
             self._append(pad, self._encoder.encode_whole(pad).data)
         rows = range(len(entries))
         toc = estargz_toc(
-            entries, self._chunks, file_digests, [NO_PREFETCH, *rows] if self._has_landmark else rows
+            entries, self._chunks, file_digests, [NO_PREFETCH, *rows] if self._landmark_at is None else rows
         )
         toc_offset = self._file.size
         member = toc_member(toc)

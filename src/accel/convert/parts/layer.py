@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from accel.blobs import verified
 from accel.convert.full.job import Converted, LayerConverter
 from accel.convert.full.layer import MAX_WORKERS, Workers
-from accel.convert.options import FULL, SOCI, ConvertOptions
+from accel.convert.options import ESTARGZ, FULL, SOCI, ConvertOptions
 from accel.convert.parts.plan import mode_of
 from accel.convert.parts.values import LayerResult
 from accel.convert.plan import LayerJob
@@ -119,11 +119,13 @@ def estimate(layer: Descriptor, outputs: Iterable[str], options: ConvertOptions)
 def only(outputs: Sequence[str], options: ConvertOptions) -> ConvertOptions:
     """``options`` for some of their outputs."""
     modes = dict.fromkeys(mode_of(output) for output in outputs)
-    changed = {"mode": ",".join(modes), "format": ",".join(outputs)}
+    changed: dict[str, Any] = {"mode": ",".join(modes), "format": ",".join(outputs)}
     if FULL not in modes:
-        return replace(options, **changed, prefetch=(), level="default", containerd_only=False)  # type: ignore[arg-type]
-    prefetch = options.prefetch if "estargz" in outputs else ()
-    return replace(options, **changed, prefetch=prefetch, referrers=False)  # type: ignore[arg-type]
+        changed |= {"prefetch": (), "min_chunk_bytes": 0, "level": "default", "containerd_only": False}
+        return replace(options, **changed)
+    if ESTARGZ not in outputs:
+        changed |= {"prefetch": (), "min_chunk_bytes": 0}
+    return replace(options, **changed, referrers=False)
 
 
 def _soci_result(row: LayerReport, ztoc: Ztoc | None, dest: ImageStore, progress: Progress) -> LayerResult:

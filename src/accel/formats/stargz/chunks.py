@@ -17,8 +17,8 @@ class ChunkTable:
 
     ``entry`` is the row of the file in its ``EntryTable``; ``toc_json.NO_PREFETCH`` or ``PREFETCH`` for the
     landmark. ``blob_offset`` is where the chunk's member or frame begins, ``end_offset`` where its last one ends.
-    ``inner_offset`` is where in the decompressed bytes from ``blob_offset`` on the chunk begins; writers here give
-    every chunk a member of its own and leave the column empty.
+    ``inner_offset`` is where in the decompressed bytes from ``blob_offset`` on the chunk begins; empty where every
+    chunk has a member or frame of its own.
     """
 
     entry: "array[int]" = field(default_factory=_column)
@@ -53,10 +53,11 @@ class ChunkTable:
         blob_offset: Sequence[int],
         end_offset: Sequence[int],
         digests: bytes,
+        inner_offset: Sequence[int] = (),
     ) -> None:
-        """Adds many chunks at once; the columns are of one length."""
+        """Adds many chunks at once; the columns are of one length, ``inner_offset`` may always be empty."""
         n = len(entry)
-        columns = (entry, chunk_offset, chunk_size, blob_offset, end_offset)
+        columns = (entry, chunk_offset, chunk_size, blob_offset, end_offset, inner_offset or entry)
         if any(len(column) != n for column in columns) or len(digests) != n * DIGEST_BYTES:
             raise ValueError("the columns of chunks differ in length")
         self.entry.extend(entry)
@@ -64,6 +65,7 @@ class ChunkTable:
         self.chunk_size.extend(chunk_size)
         self.blob_offset.extend(blob_offset)
         self.end_offset.extend(end_offset)
+        self.inner_offset.extend(inner_offset)
         self.digests += digests
 
     def digest(self, i: int) -> bytes:

@@ -16,6 +16,7 @@ devMinor
 xattrs          PAX records ``SCHILY.xattr.KEY``: ``{KEY: base64}``
 digest          SHA-256 of the whole file. Of an empty one only in eStargz
 offset          where the gzip member or zstd frame of the (first) chunk begins
+innerOffset     eStargz only: where in what that member holds the chunk begins, if chunks share members
 endOffset       zstd only: where the last frame of the file ends
 chunkOffset     where in the file the chunk begins
 chunkSize       of each chunk of a file that has several; a single chunk is the file
@@ -86,6 +87,7 @@ def _write(
         chunk_size=chunks.chunk_size,
         blob_offset=chunks.blob_offset,
         end_offset=chunks.end_offset,
+        inner_offset=chunks.inner_offset,
         digests=chunks.digests,
         file_digests=file_digests,
         zstd=zstd,
