@@ -134,7 +134,9 @@ class Farm:
             busy = workers if n_workers else service
             before, started = busy.cpu_seconds(), time.monotonic()
             service.api("POST", "/backfill", {"registry": registry.host, "repositories": ["**"]})
-            while service.api("GET", "/stats")["jobs"] != {"done": self._n}:
+            while (seen := service.api("GET", "/stats")["jobs"]) != {"done": self._n}:
+                if time.monotonic() - started > 600:
+                    raise RuntimeError(f"the service has not converted all images: {seen}")
                 time.sleep(0.25)  # each answer costs the service some milliseconds
             return busy.cpu_seconds() - before, time.monotonic() - started
 

@@ -79,9 +79,15 @@ def test_what_deletes_nothing_passes(service: FilledService, method: str) -> Non
 @pytest.mark.parametrize("missing", ["X-Original-Method", "X-Original-URI"])
 def test_a_proxy_that_forgets_a_header_lets_nothing_pass(service: FilledService, missing: str) -> None:
     headers = {"Authorization": f"Bearer {READ_TOKEN}", "X-Original-Method": "GET", "X-Original-URI": "/v2/"}
-    headers.pop(missing)
-    answer = urllib3.request("GET", f"{service.url}/api/v1/protection/auth", headers=headers)
-    assert answer.status == 422  # auth_request takes all but 2xx, 401 and 403 as an error
+    for changed in ({name: text for name, text in headers.items() if name != missing}, headers | {missing: ""}):
+        answer = urllib3.request("GET", f"{service.url}/api/v1/protection/auth", headers=changed)
+        assert answer.status == 422  # auth_request takes all but 2xx, 401 and 403 as an error
+
+
+@pytest.mark.parametrize("uri", ["/v2/team/app/manifests/v1#/../../x/y", "/v2/x#/../team/app/manifests/v1"])
+def test_what_proxies_cut_differently_is_refused(service: FilledService, uri: str) -> None:
+    assert verdict(service, "DELETE", uri).status == 400
+    assert verdict(service, "GET", uri).status == 204
 
 
 @pytest.mark.registry

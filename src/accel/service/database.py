@@ -252,6 +252,9 @@ class Database:
             if not self.is_sqlite:  # two processes that start together would both create the tables
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(4803521)"))
             made.create_all(connection)
+            for table in made.tables.values():  # of tables that an earlier version made
+                for index in table.indexes:
+                    index.create(connection, checkfirst=True)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:

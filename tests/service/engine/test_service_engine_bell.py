@@ -42,3 +42,10 @@ def test_stopping_ends_all_waits() -> None:
     threading.Timer(0.1, bell.stop).start()
     assert bell.wait(LONG_S) is True
     assert bell.is_set() and bell.wait(LONG_S) is True
+
+
+def test_no_wait_is_longer_than_it_may_be() -> None:
+    bell = Bell(0.1)
+    began = time.monotonic()
+    assert bell.wait(LONG_S) is False
+    assert time.monotonic() - began < LONG_S / 2

@@ -175,15 +175,18 @@ def protection_routes(state: ServiceState, gate: Gate) -> APIRouter:
 
     @api.get("/protection/auth", dependencies=gate.read, status_code=204, responses=answers(404, 409, 502))
     def authorise(
-        x_original_method: Annotated[str, Header(max_length=20)],
-        x_original_uri: Annotated[str, Header(max_length=2000)],
+        x_original_method: Annotated[str, Header(min_length=1, max_length=20)],
+        x_original_uri: Annotated[str, Header(min_length=1, max_length=2000)],
         registry: Text = "",
     ) -> Response:
         """For nginx's ``auth_request``: 204 if the original request may pass, 403 if it deletes what is needed.
 
         Both headers must be there: a proxy that forgets one lets nothing pass.
         """
-        manifest = manifest_of(x_original_uri) if x_original_method.upper() == "DELETE" else None
+        deletes = x_original_method.upper() == "DELETE"
+        if deletes and "#" in x_original_uri:  # nginx may hand on what is before it, others all: nobody means that
+            raise HTTPException(400, "a path has no #")
+        manifest = manifest_of(x_original_uri) if deletes else None
         if manifest is not None:
             host = registry or state.settings.registries[0].host
             repository, selector = manifest

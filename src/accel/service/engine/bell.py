@@ -1,5 +1,6 @@
 """Waits that end as soon as there may be something to do, and not only when it is time to look again."""
 
+import math
 import threading
 import time
 
@@ -9,10 +10,12 @@ _LEAST_S = 0.05  # between two looks: each costs some milliseconds, however ofte
 class Bell:
     """What one thread waits on between two looks. Others ring it; ``stop`` ends this wait and all later ones.
 
-    It stands in for the ``threading.Event`` by which dbos stops the thread of a queue.
+    It stands in for the ``threading.Event`` by which dbos stops the thread of a queue. No wait is longer than
+    ``longest_s``: dbos doubles its own with every conflict of transactions, which many rings make many.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longest_s: float = math.inf) -> None:
+        self._longest_s = longest_s
         self._changed = threading.Condition()
         self._due: set[float] = set()
         self._looked_at = 0.0
@@ -36,7 +39,7 @@ class Bell:
 
     def wait(self, timeout: float) -> bool:
         """Wait for a ring or ``timeout`` seconds. Whether it was stopped."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + min(timeout, self._longest_s)
         with self._changed:
             while not self._stopped:
                 now = time.monotonic()

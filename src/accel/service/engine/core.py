@@ -48,7 +48,7 @@ Workflow = Callable[[Context, dict[str, Any]], dict[str, Any]]
 # Of the order of steps in our workflows: another order is another version, and a process takes up only its own.
 VERSION = "1"
 MAX_ATTEMPTS = 8  # processes that may die on a workflow before it is given up
-_STORED_AFTER_S = 0.03  # how long it takes, about, until dbos has stored what a workflow gave
+_STORED_AFTER_S = (0.03, 0.3)  # how long it takes, about, until dbos has stored what a workflow gave, and at worst
 _JOIN_S = 5.0
 
 
@@ -264,7 +264,7 @@ class Engine:
             )
             for queue in queues
         ]
-        self._queues.start(self._dbos, registered)
+        self._queues.start(self._dbos, registered, self.poll_s)
 
     def _entry(self, fn: Workflow) -> Callable[[dict[str, Any]], Any]:
         """``fn`` as dbos calls it."""
@@ -291,10 +291,11 @@ class Engine:
 
     def _ended(self, id: str) -> None:
         """Tell who waits for a workflow, or for its place in a queue."""
-        self._queues.look_all(_STORED_AFTER_S)
+        self._queues.look_all(_STORED_AFTER_S[0])
         with self._idle:
             for bell in self._waiting.get(id, ()):
-                bell.ring(_STORED_AFTER_S)
+                for after_s in _STORED_AFTER_S:
+                    bell.ring(after_s)
 
     def _count(self, change: int) -> None:
         with self._idle:

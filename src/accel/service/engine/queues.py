@@ -21,10 +21,10 @@ class QueueThreads:
         self._bells: dict[str, Bell] = {}
         self._threads: list[threading.Thread] = []
 
-    def start(self, instance: dbos.DBOS, queues: Iterable[dbos.Queue]) -> None:
-        """Work on registered queues."""
+    def start(self, instance: dbos.DBOS, queues: Iterable[dbos.Queue], poll_s: float) -> None:
+        """Work on registered queues, and look into each every ``poll_s`` seconds, twice that where others do too."""
         for queue in queues:
-            bell = self._bells[queue.name] = Bell()
+            bell = self._bells[queue.name] = Bell(2 * poll_s)
             arguments = (bell, instance, queue)
             name = f"engine-queue-{queue.name}"
             self._threads.append(threading.Thread(target=queue_worker_thread, args=arguments, name=name, daemon=True))
