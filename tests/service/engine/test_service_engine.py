@@ -174,8 +174,8 @@ def test_cancel_stops_children_but_not_those_that_another_image_waits_for(
     engine = engine_of()
     engine.start([Queue("images"), Queue("layers", at_once=1, per_process=1)])
     engine.submit("image", "i", {"layers": ["first", "own", "shared"], "layer_s": 5.0}, queue="images")
+    until(lambda: lines(engine_store, step="convert"))  # of the first: j might have its layer made before
     engine.submit("image", "j", {"layers": ["shared"]}, queue="images")
-    until(lambda: lines(engine_store, step="convert"))
     until(lambda: len(states(engine, ["first", "own", "shared"])) == 3 and engine.state("j").state == "running")
     until(lambda: len([1 for line in lines(engine_store, "end") if line[3] == "plan"]) == 2)
     threading.Event().wait(0.5)
