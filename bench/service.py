@@ -134,10 +134,8 @@ class Farm:
             busy = workers if n_workers else service
             before, started = busy.cpu_seconds(), time.monotonic()
             service.api("POST", "/backfill", {"registry": registry.host, "repositories": ["**"]})
-            while (seen := service.api("GET", "/stats")["jobs"]) != {"done": self._n}:
-                if time.monotonic() - started > 600:
-                    raise RuntimeError(f"the service has not converted all images: {seen}")
-                time.sleep(0.25)  # each answer costs the service some milliseconds
+            # Not often: each answer costs the service some milliseconds.
+            wait_for(lambda: service.api("GET", "/stats")["jobs"] == {"done": self._n}, "the images", 600, every_s=0.25)
             return busy.cpu_seconds() - before, time.monotonic() - started
 
 

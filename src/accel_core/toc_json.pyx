@@ -150,15 +150,18 @@ cdef void put_pax_time(
         put_time(out, key, seconds, ns)
 
 
-cdef bint is_in_order(Chunks *chunks, Py_ssize_t i) noexcept nogil:
-    """Whether chunk ``i`` is behind the last one taken: in a member behind that one's, or further on in the same."""
+cdef bint take_place(Chunks *chunks, Py_ssize_t i) noexcept nogil:
+    """Whether chunk ``i`` is behind the last one taken: in a member behind that one's, or further on in the same.
+
+    Then it is the last one taken.
+    """
     cdef int64_t start = chunks.blob_offset[i], end = chunks.end_offset[i]
     cdef int64_t inner = 0 if chunks.inner_offset is NULL else chunks.inner_offset[i]
-    if inner < 0 or end <= start:
+    cdef bint is_same = start == chunks.blob_start and end == chunks.blob_end
+    if inner < 0 or end <= start or (start < chunks.blob_end and not (is_same and inner >= chunks.inner_end)):
         return False
-    if start >= chunks.blob_end:
-        return True
-    return start == chunks.blob_start and end == chunks.blob_end and inner >= chunks.inner_end > 0
+    chunks.blob_start, chunks.blob_end, chunks.inner_end = start, end, inner + chunks.chunk_size[i]
+    return True
 
 
 cdef const char *take_chunks(
@@ -173,12 +176,8 @@ cdef const char *take_chunks(
             return b"chunks of a file do not follow each other"
         if chunks.chunk_size[last] > size - done:
             return b"chunks of a file are longer than the file"
-        if not is_in_order(chunks, last):
+        if not take_place(chunks, last):
             return b"chunks are not in the order of the blob"
-        chunks.blob_start, chunks.blob_end = chunks.blob_offset[last], chunks.end_offset[last]
-        chunks.inner_end = chunks.chunk_size[last]
-        if chunks.inner_offset is not NULL:
-            chunks.inner_end += chunks.inner_offset[last]
         done += chunks.chunk_size[last]
         last += 1
     if done != size:

@@ -20,7 +20,6 @@ from accel.service.database import (
     layer_results,
     targets,
 )
-from support.postgres import Postgres
 from support.running_service import wait_for
 from support.service_state import READ_TOKEN, FilledService
 
@@ -66,12 +65,6 @@ def fill(service: FilledService) -> str:
 
 
 # --- both databases -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    with Postgres(tmp_path_factory.mktemp("postgres")) as server:
-        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

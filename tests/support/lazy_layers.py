@@ -71,12 +71,7 @@ def check_estargz(blob: bytes, annotations: dict[str, str], source_tar: bytes) -
     footer = blob[-51:]
     assert footer[:16].hex() == "1f8b08040000000000ff1a0053471600"
     assert footer[32:].hex() == "53544152475a010000ffff" + "00" * 8
-    toc_offset = int(footer[16:32], 16)
-    toc_tar = gunzip(blob[toc_offset:-51])
-    with tarfile.open(fileobj=io.BytesIO(toc_tar)) as opened:
-        [member] = opened.getmembers()
-        assert member.name == "stargz.index.json"
-        raw = opened.extractfile(member).read()  # type: ignore[union-attr]
+    toc_tar, raw = _toc_member(blob)
     assert tar.endswith(toc_tar)
     assert annotations[TOC_DIGEST] == sha256(raw)
     ours = files_of(tar)
@@ -93,10 +88,17 @@ def check_estargz(blob: bytes, annotations: dict[str, str], source_tar: bytes) -
 
 def toc_of(blob: bytes) -> list[dict[str, Any]]:
     """The entries of the TOC of an eStargz blob."""
+    entries: list[dict[str, Any]] = json.loads(_toc_member(blob)[1])["entries"]
+    return entries
+
+
+def _toc_member(blob: bytes) -> tuple[bytes, bytes]:
+    """The tar that the last member of an eStargz blob holds, and the JSON in it."""
     toc_tar = gunzip(blob[int(blob[-51:][16:32], 16) : -51])
     with tarfile.open(fileobj=io.BytesIO(toc_tar)) as opened:
-        entries: list[dict[str, Any]] = json.load(opened.extractfile("stargz.index.json"))["entries"]  # type: ignore[arg-type]
-    return entries
+        [member] = opened.getmembers()
+        assert member.name == "stargz.index.json"
+        return toc_tar, opened.extractfile(member).read()  # type: ignore[union-attr]
 
 
 def gunzip_at(blob: bytes, offset: int) -> bytes:

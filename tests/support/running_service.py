@@ -31,8 +31,8 @@ def free_port() -> int:
         return port
 
 
-def wait_for(true: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
-    """What ``true`` gives once it is true."""
+def wait_for(true: Callable[[], Any], what: str, timeout_s: float = 60.0, *, every_s: float = 0.05) -> Any:
+    """What ``true`` gives once it is true; it is asked every ``every_s`` seconds."""
     deadline = time.monotonic() + timeout_s
     while True:
         found = true()
@@ -40,7 +40,7 @@ def wait_for(true: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {timeout_s} s")
-        time.sleep(0.05)
+        time.sleep(every_s)
 
 
 class RunningService:

@@ -15,12 +15,6 @@ from support.engine_worker import Flows, Start, Store
 from support.postgres import Postgres
 
 
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    with Postgres(tmp_path_factory.mktemp("postgres")) as server:
-        yield server
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def engine_store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     settings = {"path": str(tmp_path / "data")}

@@ -120,12 +120,13 @@ def only(outputs: Sequence[str], options: ConvertOptions) -> ConvertOptions:
     """``options`` for some of their outputs."""
     modes = dict.fromkeys(mode_of(output) for output in outputs)
     changed: dict[str, Any] = {"mode": ",".join(modes), "format": ",".join(outputs)}
-    if FULL not in modes:
-        changed |= {"prefetch": (), "min_chunk_bytes": 0, "level": "default", "containerd_only": False}
-        return replace(options, **changed)
     if ESTARGZ not in outputs:
         changed |= {"prefetch": (), "min_chunk_bytes": 0}
-    return replace(options, **changed, referrers=False)
+    if FULL in modes:
+        changed["referrers"] = False
+    else:
+        changed |= {"level": "default", "containerd_only": False}
+    return replace(options, **changed)
 
 
 def _soci_result(row: LayerReport, ztoc: Ztoc | None, dest: ImageStore, progress: Progress) -> LayerResult:

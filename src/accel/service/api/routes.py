@@ -183,10 +183,7 @@ def protection_routes(state: ServiceState, gate: Gate) -> APIRouter:
 
         Both headers must be there: a proxy that forgets one lets nothing pass.
         """
-        deletes = x_original_method.upper() == "DELETE"
-        if deletes and "#" in x_original_uri:  # nginx may hand on what is before it, others all: nobody means that
-            raise HTTPException(400, "a path has no #")
-        manifest = manifest_of(x_original_uri) if deletes else None
+        manifest = manifest_of(x_original_uri) if x_original_method.upper() == "DELETE" else None
         if manifest is not None:
             host = registry or state.settings.registries[0].host
             repository, selector = manifest
