@@ -62,7 +62,7 @@ def ours(image: Path, dest: Path, format: str, bytes_in: int) -> dict[str, Child
                "--mode", "full", "--format", format]  # fmt: skip
     ways = ["--threads 2", "--threads 1"]
     if format == "estargz":
-        ways.append("--min-chunk-size 64K --threads 2")
+        ways.append("--min-chunk-size 0 --threads 2")
     return {
         f"accel convert --mode full --format {format} {way}": Child(
             [*command, *way.split()], "", partial(shutil.rmtree, dest, ignore_errors=True),

@@ -51,9 +51,9 @@ cdef struct Chunks:
     const uint8_t *digests
     Py_ssize_t n
     Py_ssize_t at               # the first that no entry has taken
-    int64_t blob_start          # of the member or frame of the last one taken
-    int64_t blob_end            # and its end
-    int64_t inner_end           # where the last one taken ends in what its member holds
+    int64_t blob_start          # where the members or the frame of the last one taken begin
+    int64_t blob_end            # and end
+    int64_t inner_end           # where in what they hold it ends
 
 
 cdef struct Times:              # of GNU and star headers, for one row
@@ -153,12 +153,12 @@ cdef void put_pax_time(
 cdef bint take_place(Chunks *chunks, Py_ssize_t i) noexcept nogil:
     """Whether chunk ``i`` is behind the last one taken: in a member behind that one's, or further on in the same.
 
-    Then it is the last one taken.
+    Then it is the last one taken. Where a member is shared, offsets must differ.
     """
     cdef int64_t start = chunks.blob_offset[i], end = chunks.end_offset[i]
     cdef int64_t inner = 0 if chunks.inner_offset is NULL else chunks.inner_offset[i]
-    cdef bint is_same = start == chunks.blob_start and end == chunks.blob_end
-    if inner < 0 or end <= start or (start < chunks.blob_end and not (is_same and inner >= chunks.inner_end)):
+    cdef bint is_same = start > chunks.blob_start and end == chunks.blob_end and inner >= chunks.inner_end
+    if end <= start or not (is_same or (start >= chunks.blob_end and inner == 0)):
         return False
     chunks.blob_start, chunks.blob_end, chunks.inner_end = start, end, inner + chunks.chunk_size[i]
     return True

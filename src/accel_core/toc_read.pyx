@@ -463,17 +463,17 @@ cdef class _Reader(JsonReader):
         return True
 
     cdef bint set_ends(self) noexcept nogil:
-        """Ends of chunks that say none: where the next member or frame begins."""
+        """Ends of chunks that say none: where the next chunk begins that is the first of its member or frame."""
         cdef Py_ssize_t i = self.n_chunks - 1
         cdef int64_t next_offset = self.data_end, said
         while i >= 0:
-            if i + 1 < self.n_chunks and self.columns[C_BLOB_OFFSET][i] != self.columns[C_BLOB_OFFSET][i + 1]:
-                next_offset = self.columns[C_BLOB_OFFSET][i + 1]
             said = self.columns[C_END_OFFSET][i]
             if said > next_offset:
                 return self.fail(b"a file that ends behind the beginning of the next one")
             if said == 0:
                 self.columns[C_END_OFFSET][i] = next_offset
+            if self.columns[C_INNER_OFFSET][i] == 0:
+                next_offset = self.columns[C_BLOB_OFFSET][i]
             i -= 1
         return True
 

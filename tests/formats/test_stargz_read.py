@@ -100,6 +100,15 @@ def test_chunks_share_members_where_the_writer_let_them() -> None:
     assert max(toc.chunks.inner_offset) > 0
 
 
+@pytest.mark.parametrize("offsets", [(100, 100, 100), (100, 120, 140)])
+def test_a_chunk_reaches_to_the_first_one_of_the_next_member(offsets: tuple[int, int, int]) -> None:
+    """Whether chunks of a member have an offset in common (the reference) or empty members before it (ours)."""
+    files = [file_entry(str(i), 10, at, innerOffset=600 * i) for i, at in enumerate(offsets)]
+    toc = parse_toc(toc_of(*files, file_entry("next", 10, 150)), data_end=DATA_END)
+    assert list(toc.chunks.blob_offset) == [*offsets, 150]
+    assert list(toc.chunks.end_offset) == [150, 150, 150, DATA_END]
+
+
 def test_the_entries_make_a_tree() -> None:
     tree = merge([opened(BLOBS["ours"])[1].entries])
     assert tree.problems == []

@@ -288,18 +288,18 @@ def test_chunks_that_do_not_fit_the_entries_are_refused(chunks: ChunkTable) -> N
         estargz_toc(ENTRIES, chunks, {0: DIGEST})
 
 
-def shared(*inner_offsets: int, end: int = 30) -> ChunkTable:
+def shared(*inner_offsets: int, start: int = 21, end: int = 30) -> ChunkTable:
     """Chunks of which the last two are in one member."""
     table = ChunkTable()
-    table.extend([0, 0, 2], [0, 3, 0], [3, 2, 2], [10, 20, 20], [20, 30, end], DIGEST * 3, inner_offsets)
+    table.extend([0, 0, 2], [0, 3, 0], [3, 2, 2], [10, 20, start], [20, 30, end], DIGEST * 3, inner_offsets)
     return table
 
 
 def test_chunks_that_share_a_member_follow_each_other_in_it() -> None:
     entries = json.loads(estargz_toc(ENTRIES, shared(0, 0, 7), {0: DIGEST}))["entries"]
-    assert [(e.get("offset"), e.get("innerOffset")) for e in entries] == [(10, None), (20, None), (None, None), (20, 7)]
-    wrong_ends = (shared(), shared(0, 0, 7, end=31))
-    for wrong in (shared(0, 0, 1), shared(0, 6, 7), shared(0, 0, -1), shared(-1, 0, 2), *wrong_ends):
+    assert [(e.get("offset"), e.get("innerOffset")) for e in entries] == [(10, None), (20, None), (None, None), (21, 7)]
+    wrong_places = (shared(), shared(0, 0, 7, end=31), shared(0, 0, 7, start=20), shared(0, 0, 7, start=30, end=40))
+    for wrong in (shared(0, 0, 1), shared(0, 6, 7), shared(0, 0, -1), shared(-1, 0, 2), *wrong_places):
         with pytest.raises(ValueError, match="order of the blob"):
             estargz_toc(ENTRIES, wrong, {0: DIGEST})
     with pytest.raises(ValueError, match="length"):

@@ -6,10 +6,20 @@ from typing import Any
 
 import pytest
 
+from accel.convert import ConvertOptions
 from accel.errors import ConfigError, NotFoundError
 from accel.service.database import Database, open_database
 from accel.service.model import Recipe
-from accel.service.rules import RuleBook, check, is_own_tag, matches, recipe_of, result_tags, why_not
+from accel.service.rules import (
+    RuleBook,
+    check,
+    is_own_tag,
+    matches,
+    options_of,
+    recipe_of,
+    result_tags,
+    why_not,
+)
 from accel.service.settings import RegistrySettings, RuleSettings, ServiceSettings, StoreSettings
 
 IMAGE = {"registry": "r.example", "repository": "team/sub/app", "tag": "v1.2", "pusher": "ann"}
@@ -52,6 +62,11 @@ def rule(name: str = "one", **fields: Any) -> RuleSettings:
 )
 def test_patterns_cover_what_they_say(fields: dict[str, Any], covered: bool) -> None:
     assert matches(rule(**fields), **IMAGE) is covered
+
+
+def test_a_rule_that_says_nothing_asks_for_what_the_command_does() -> None:
+    assert options_of(recipe_of(rule()), 1) == options_of(Recipe(), 1) == ConvertOptions(threads=1)
+    assert options_of(recipe_of(rule(mode="full", min_chunk="4KiB")), 1).min_chunk_bytes == 4096
 
 
 @pytest.mark.parametrize("pusher", ["ann", {"include": ["*"]}, {"exclude": ["bot"]}])

@@ -102,9 +102,14 @@ def _toc_member(blob: bytes) -> tuple[bytes, bytes]:
 
 
 def gunzip_at(blob: bytes, offset: int) -> bytes:
-    """The one member that begins at ``offset``."""
-    member = zlib.decompressobj(31)
-    return member.decompress(blob[offset:])
+    """What the first member at or behind ``offset`` holds that holds something."""
+    left = blob[offset:]
+    while True:
+        member = zlib.decompressobj(31)
+        data = member.decompress(left)
+        if data or not member.unused_data:
+            return data
+        left = member.unused_data
 
 
 def check_zstd(blob: bytes, annotations: dict[str, str], tar: bytes, *, containerd: bool = False) -> None:
@@ -169,6 +174,8 @@ def _read_toc(toc: dict[str, Any], read: Any, files: Files) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     digests: dict[str, str] = {}
     names = []
+    offsets = [entry["offset"] for entry in toc["entries"] if "chunkDigest" in entry]
+    assert offsets == sorted(set(offsets))
     for at, entry in enumerate(toc["entries"]):
         name = _clean(entry["name"])
         if entry["type"] not in ("reg", "chunk"):

@@ -17,6 +17,7 @@ FORMATS = {INDEX_ONLY: (SOCI,), FULL: (ESTARGZ, ZSTD_CHUNKED)}  # what each mode
 MAX_ZSTD_LEVEL = 22
 _LEVELS = ("default", "best")
 _BEST_ZSTD_LEVEL = 19
+DEFAULT_MIN_CHUNK_BYTES = 16 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class ConvertOptions:
     level: str = "default"
     prefetch: tuple[bytes, ...] = ()
     containerd_only: bool = False
-    min_chunk_bytes: int = 0
+    min_chunk_bytes: int = DEFAULT_MIN_CHUNK_BYTES
 
     def __post_init__(self) -> None:
         self._check_formats()
@@ -64,7 +65,8 @@ class ConvertOptions:
             raise ConfigError("level, prefetch and containerd-only are about layers that are written: use mode full")
         if FULL in self.modes and (self.digest_identical or self.referrers):
             raise ConfigError("digest-identical and referrers are about an index alone: use mode index-only")
-        if (self.prefetch or self.min_chunk_bytes) and ESTARGZ not in self.formats:
+        is_default = self.min_chunk_bytes == DEFAULT_MIN_CHUNK_BYTES
+        if (self.prefetch or not is_default) and ESTARGZ not in self.formats:
             raise ConfigError("prefetched files and members that files share have a place in estargz only")
         if not 0 <= self.min_chunk_bytes <= MIB:
             raise ConfigError("members that files share may be 1 MiB at most")

@@ -7,7 +7,9 @@
 A table that no annotation vouches for is not used: such a layer is an ordinary one.
 """
 
+import gzip
 import hashlib
+import io
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -149,11 +151,11 @@ def decoded_chunk(comp: bytes, toc: Toc, number: int, footer: Footer, name: str)
     limit_chunk(inner + size, name)
     try:
         if footer.is_gzip:
-            data = zlib.decompressobj(31).decompress(comp, inner + size)
+            data = _gunzip(comp, inner + size)
         else:
             with zstandard.ZstdDecompressor().stream_reader(comp, read_across_frames=True) as reader:
                 data = reader.read(inner + size)
-    except (zlib.error, zstandard.ZstdError) as error:
+    except (zlib.error, EOFError, gzip.BadGzipFile, zstandard.ZstdError) as error:
         raise FormatError(
             f"chunk {number} does not decompress: {error}", comp_offset=start, blob=name
         ) from error
@@ -166,3 +168,13 @@ def decoded_chunk(comp: bytes, toc: Toc, number: int, footer: Footer, name: str)
         what = f"{name} chunk {number} (compressed offset {start})"
         raise DigestMismatch(wanted, f"sha256:{got.hexdigest()}", n_bytes=size, blob=what)
     return data
+
+
+def _gunzip(comp: bytes, n_bytes: int) -> bytes:
+    """The first bytes of what gzip members hold, ``n_bytes`` or all of them."""
+    first = zlib.decompressobj(31)
+    data = first.decompress(comp, n_bytes)
+    if len(data) == n_bytes or not first.eof:
+        return data
+    with gzip.GzipFile(fileobj=io.BytesIO(comp)) as members:
+        return members.read(n_bytes)

@@ -46,6 +46,7 @@ class Recipe:
     containerd_only: bool = False
     level: str = "default"
     prefetch: tuple[str, ...] = ()
+    min_chunk_bytes: int = 16 << 10
     min_layer_bytes: int = 10 << 20
     max_layer_bytes: int | None = None
     min_image_bytes: int = 0

@@ -179,6 +179,7 @@ class RuleSettings(Model):
     level: str = "default"
     platforms: tuple[str, ...] = ()
     prefetch: tuple[str, ...] = ()  # absolute paths in the image
+    min_chunk: Size = 16 << 10
     min_layer: Size = 10 << 20
     max_layer: Size | None = None
     min_image: Size = 0

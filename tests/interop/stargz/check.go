@@ -98,6 +98,14 @@ func checkFile(reader *estargz.Reader, verifier estargz.TOCEntryVerifier, name s
 	if err != nil {
 		return err
 	}
+	// As the snapshotter opens files: what is inflated on the way to them is handed over too.
+	lazy, err := reader.OpenFileWithPreReader(name, func(_ *estargz.TOCEntry, r io.Reader) error {
+		_, err := io.Copy(io.Discard, r)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	whole := sha256.New()
 	for at := int64(0); at < entry.Size; report.Chunks++ {
 		chunk, ok := reader.ChunkEntryForOffset(name, at)
@@ -107,6 +115,13 @@ func checkFile(reader *estargz.Reader, verifier estargz.TOCEntryVerifier, name s
 		data := make([]byte, min(chunk.ChunkSize, entry.Size-at))
 		if _, err := io.ReadFull(io.NewSectionReader(file, at, int64(len(data))), data); err != nil {
 			return fmt.Errorf("chunk at %d: %w", at, err)
+		}
+		again := make([]byte, len(data))
+		if _, err := io.ReadFull(io.NewSectionReader(lazy, at, int64(len(data))), again); err != nil {
+			return fmt.Errorf("chunk at %d, with what comes before it: %w", at, err)
+		}
+		if !bytes.Equal(data, again) {
+			return fmt.Errorf("chunk at %d: other bytes with what comes before it", at)
 		}
 		expected, err := verifier.Verifier(chunk)
 		if err != nil {

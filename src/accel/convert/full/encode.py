@@ -6,8 +6,17 @@
     gzip         member  | member                  | member
     zstd         frame   | frame | frame           | frame | frame
 
-A gzip member holds a chunk and what follows it up to the next one, as the reference writer has it; or, if that is
-asked for, further chunks as long as it is short. In zstd a chunk is alone in its frame, as podman's reader wants it.
+A gzip member holds a chunk and what follows it up to the next one, as the reference writer has it; as long as it is
+short, further chunks too. Before a member of n chunks come n - 1 members of nothing. The last chunk's offset is that of
+the member, those of the others are those of the empty ones in turn: from any of them on, the same bytes decompress, and
+no two chunks have an offset in common, which is what the reference's ``VerifyTOC`` asks for.
+
+::
+
+    chunk 1      chunk 2      chunk 3
+    empty member empty member headers | chunk 1 | padding headers | chunk 2 | padding headers | chunk 3 | padding
+
+In zstd a chunk is alone in its frame, as podman's reader wants it.
 """
 
 import threading
@@ -23,13 +32,14 @@ from accel_core.frame_encode import encode_frames
 from accel_core.member_encode import encode_members
 
 DEFAULT_ZSTD_LEVEL = 3
+EMPTY_MEMBER = bytes.fromhex("1f8b08000000000000ff 0300 00000000 00000000")
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A piece of a blob, and where in it the member or frame of each chunk of the batch starts and ends.
+    """A piece of a blob, and where in it the members or the frame of each chunk of the batch start and end.
 
-    ``inners`` is where each chunk begins in what its member holds; empty if it is always 0.
+    ``inners`` is where in what they hold each chunk begins; empty if it is always 0.
     """
 
     data: bytes
@@ -54,26 +64,47 @@ class GzipEncoder:
 
     def encode(self, batch: Batch, alone: int | None = None) -> Encoded:
         """The members of a batch. The chunk at ``alone`` in its data, if there is one, begins a member anyhow."""
-        cuts = [0]
-        member_of: list[int] = []  # of each chunk: the number of its member ...
-        inners: list[int] = []  # ... and where it begins in that
-        for start in batch.starts:
-            if start and (not member_of or start == alone or start - cuts[-1] >= self._min_chunk_bytes):
-                cuts.append(start)
-            member_of.append(len(cuts) - 1)
-            inners.append(start - cuts[-1])
+        cuts, n_chunks, inners = self._members(batch.starts, alone)
         view = memoryview(batch.data)[: batch.entry_bytes]
         if self._uses_matches and batch.matches is not None:
             data, offsets = encode_members(view, cuts, matches=batch.matches, origin=batch.origin)
         else:
             data, offsets = compress_members(view, cuts, level=self._level)
-        offsets.append(len(data))
-        starts, ends = [offsets[i] for i in member_of], [offsets[i + 1] for i in member_of]
-        return Encoded(data, starts, ends, inners if self._min_chunk_bytes else ())
+        return _with_offsets_of_their_own(data, [*offsets, len(data)], n_chunks, inners)
+
+    def _members(self, starts: Sequence[int], alone: int | None) -> tuple[list[int], list[int], list[int]]:
+        """Where each member begins, how many chunks it has, and where in its member each chunk begins."""
+        cuts, n_chunks = [0], [0]
+        inners: list[int] = []
+        for start in starts:
+            if start and (not inners or start == alone or start - cuts[-1] >= self._min_chunk_bytes):
+                cuts.append(start)
+                n_chunks.append(0)
+            n_chunks[-1] += 1
+            inners.append(start - cuts[-1])
+        return cuts, n_chunks, inners
 
     def encode_whole(self, data: bytes) -> Encoded:
         """All of ``data`` as one member."""
         return Encoded(compress_members(data, [0], level=self._level)[0], (), ())
+
+
+def _with_offsets_of_their_own(
+    data: bytes, offsets: Sequence[int], n_chunks: Sequence[int], inners: Sequence[int]
+) -> Encoded:
+    """The members between ``offsets`` of ``data``, with empty ones before those that hold several chunks."""
+    pieces: list[bytes | memoryview] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    size = 0
+    view = memoryview(data)
+    for n, start, end in zip(n_chunks, offsets, offsets[1:], strict=False):
+        n_empty = max(n - 1, 0)
+        starts += range(size, size + n * len(EMPTY_MEMBER), len(EMPTY_MEMBER))
+        size += n_empty * len(EMPTY_MEMBER) + end - start
+        ends += [size] * n
+        pieces += [EMPTY_MEMBER * n_empty, view[start:end]]
+    return Encoded(b"".join(pieces), starts, ends, inners)
 
 
 class ZstdEncoder:

@@ -24,7 +24,7 @@ from accel.convert.full.reorder import landmark_at, read_reordered
 from accel.convert.full.sums import FileDigests, chunk_digests
 from accel.convert.full.tar_source import Push, TarSource
 from accel.convert.full.writers import EstargzWriter, PlainGzipWriter, Writer, Written, ZstdWriter
-from accel.convert.options import ESTARGZ, ZSTD_CHUNKED
+from accel.convert.options import DEFAULT_MIN_CHUNK_BYTES, ESTARGZ, ZSTD_CHUNKED
 from accel.formats.stargz import estargz_refusal, layer_order
 from accel.stores import StagedBlob
 from accel_core.entries import EntryTable
@@ -56,7 +56,7 @@ class Recipe:
     prefetch: tuple[bytes, ...] = ()
     for_stargz: bool = False  # annotate zstd for stargz-snapshotter, not for podman
     index_span_bytes: int | None = None  # of an index of the source, if one is wanted
-    min_chunk_bytes: int = 0  # of eStargz: a member that holds less takes the next chunk too
+    min_chunk_bytes: int = DEFAULT_MIN_CHUNK_BYTES  # of eStargz: a member that holds less takes the next chunk too
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from typing import Any, Self
 from accel.blobs import verified
 from accel.convert.full.job import Converted, LayerConverter
 from accel.convert.full.layer import MAX_WORKERS, Workers
-from accel.convert.options import ESTARGZ, FULL, SOCI, ConvertOptions
+from accel.convert.options import DEFAULT_MIN_CHUNK_BYTES, ESTARGZ, FULL, SOCI, ConvertOptions
 from accel.convert.parts.plan import mode_of
 from accel.convert.parts.values import LayerResult
 from accel.convert.plan import LayerJob
@@ -121,7 +121,7 @@ def only(outputs: Sequence[str], options: ConvertOptions) -> ConvertOptions:
     modes = dict.fromkeys(mode_of(output) for output in outputs)
     changed: dict[str, Any] = {"mode": ",".join(modes), "format": ",".join(outputs)}
     if ESTARGZ not in outputs:
-        changed |= {"prefetch": (), "min_chunk_bytes": 0}
+        changed |= {"prefetch": (), "min_chunk_bytes": DEFAULT_MIN_CHUNK_BYTES}
     if FULL in modes:
         changed["referrers"] = False
     else:

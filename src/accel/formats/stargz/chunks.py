@@ -16,7 +16,7 @@ class ChunkTable:
     """One row a chunk, in the order of the blob. All numbers are bytes; digests are SHA-256, 32 bytes each.
 
     ``entry`` is the row of the file in its ``EntryTable``; ``toc_json.NO_PREFETCH`` or ``PREFETCH`` for the
-    landmark. ``blob_offset`` is where the chunk's member or frame begins, ``end_offset`` where its last one ends.
+    landmark. ``blob_offset`` is where the chunk's members or frame begin, ``end_offset`` where the last one ends.
     ``inner_offset`` is where in the decompressed bytes from ``blob_offset`` on the chunk begins; empty where every
     chunk has a member or frame of its own.
     """

@@ -15,8 +15,8 @@ devMajor        eStargz: of devices. zstd: of every entry whose header has them,
 devMinor
 xattrs          PAX records ``SCHILY.xattr.KEY``: ``{KEY: base64}``
 digest          SHA-256 of the whole file. Of an empty one only in eStargz
-offset          where the gzip member or zstd frame of the (first) chunk begins
-innerOffset     eStargz only: where in what that member holds the chunk begins, if chunks share members
+offset          where the gzip members or the zstd frame of the (first) chunk begin
+innerOffset     eStargz only: where in what they hold the chunk begins, if it is not the first in there
 endOffset       zstd only: where the last frame of the file ends
 chunkOffset     where in the file the chunk begins
 chunkSize       of each chunk of a file that has several; a single chunk is the file

@@ -37,6 +37,7 @@ def recipe_of(rule: RuleSettings) -> Recipe:
         containerd_only=rule.containerd_only,
         level=rule.level,
         prefetch=rule.prefetch,
+        min_chunk_bytes=rule.min_chunk,
         min_layer_bytes=rule.min_layer,
         max_layer_bytes=rule.max_layer,
         min_image_bytes=rule.min_image,
@@ -68,6 +69,7 @@ def options_of(recipe: Recipe, threads: int) -> ConvertOptions:
         containerd_only=recipe.containerd_only,
         level=recipe.level,
         prefetch=tuple(path.encode() for path in recipe.prefetch),
+        min_chunk_bytes=recipe.min_chunk_bytes,
         min_layer_bytes=recipe.min_layer_bytes,
         threads=threads,
     )
