@@ -164,7 +164,7 @@ class ChunkPlan:
     def _patience(self, comp_bytes: int) -> int:
         """How many bytes to decode blindly for a chunk: no large part of it, and less where searches were in vain."""
         share = min(max(comp_bytes // PATIENCE_SHARE, LEAST_PATIENCE_BYTES), PATIENCE_BYTES)
-        return min(share >> self._fruitless, comp_bytes)
+        return min(share >> 2 * self._fruitless, comp_bytes)
 
     def _begin(self, chunk: Chunk, joint: Joint) -> bool:
         """Let the chunks before stop at the joint; False if it is too late for that, or too near to the end."""

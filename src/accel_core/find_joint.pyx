@@ -314,7 +314,7 @@ cdef class JointSearch:
 
     ``search_bytes`` is how many compressed bytes are tried for a place to begin, ``patience`` how many bytes of output
     are decoded blindly from there; each takes two bytes of memory. A stream can be made so that every start leads far
-    on and none to a joint: all starts together get half again the patience of one.
+    on and none to a joint: all starts together get a quarter more than the patience of one.
     """
     cdef Blind *blind
     cdef Prefix prefix
@@ -342,7 +342,7 @@ cdef class JointSearch:
         self.comp_offset = comp_offset
         self.bit = comp_offset * 8
         self.search_end = (comp_offset + search_bytes) * 8
-        self.max_work = patience + patience // 2 + LEAST_WORK
+        self.max_work = patience + patience // 4 + LEAST_WORK
         self.joint_bit = -1
 
     def __dealloc__(self):
