@@ -1,5 +1,6 @@
 """Interleaved timing: the contenders take turns, so that what disturbs the machine disturbs all of them alike."""
 
+import random
 import resource
 import statistics
 import time
@@ -55,7 +56,8 @@ def sampled(
     taken: dict[str, list[Sample]] = {name: [] for name in calls}
     for number in range(rounds + 1):
         watching.begin(number)
-        for name in list(taken):
+        # In another order each time: who comes behind whom matters.
+        for name in random.Random(number).sample(list(taken), len(taken)):
             try:
                 sample = _sample(calls[name], cycles)
             except Exception as error:  # noqa: BLE001  somebody else's code: whatever it raises is the watch's to judge
