@@ -51,6 +51,9 @@ cdef enum:                  # keys of an entry
     KEY_CHUNK_DIGEST
     N_KEYS
 
+cdef enum:
+    EMPTY_MEMBER_BYTES = 20     # of gzip: by so much the offsets of chunks in a member may differ
+
 cdef enum:                  # of columns
     C_ENTRY
     C_CHUNK_OFFSET
@@ -400,6 +403,8 @@ cdef class _Reader(JsonReader):
             return self.fail(b"a chunk at an impossible place in its member")
         if offset < self.last_offset or (offset == self.last_offset and inner < self.last_inner_end):
             return self.fail(b"chunks that overlap or go backwards")
+        if inner != 0 and i > 0 and offset != self.last_offset and offset != self.last_offset + EMPTY_MEMBER_BYTES:
+            return self.fail(b"a chunk inside a member that begins elsewhere")
         if not self.room():
             return False
         self.last_offset, self.last_inner_end = offset, inner + size

@@ -230,6 +230,19 @@ def test_other_options_are_other_work(layout: tuple[LayoutStore, str], change: d
     assert reused == ({"already converted"} if "format" in change else {"converted"})
 
 
+def test_for_old_readers_shared_members_are_written_anew(layout: tuple[LayoutStore, str]) -> None:
+    store, where = layout
+    small = tar_of(*(file(str(i), b"small") for i in range(9)))
+    put(store, image([known(gzip_layer(small), small)]), "v1")
+    estargz = replace(FULL, format="estargz")
+    convert(f"{where}:v1", f"{where}:shared", estargz)
+    states = {}
+    for n_bytes in (16 << 10, 0):
+        report = convert(f"{where}:shared", f"{where}:again", replace(estargz, min_chunk_bytes=n_bytes))
+        states[n_bytes] = {layer.state for layer in report.layers}
+    assert states == {16 << 10: {"already converted"}, 0: {"converted"}}
+
+
 def test_a_changed_image_reuses_the_layers_it_shares(layout: tuple[LayoutStore, str]) -> None:
     store, where = layout
     put(store, image([BASE, TOP]), "v1")

@@ -14,13 +14,12 @@ import pytest
 import zstandard
 
 from accel.blobs import MemoryBlob
-from accel.convert.full.encode import EMPTY_MEMBER
 from accel.convert.full.layer import Made, Recipe, Workers, make_layer
 from accel.convert.full.tar_source import TarSource
 from accel.convert.full.writers import Written
 from accel.convert.options import ESTARGZ, ZSTD_CHUNKED
 from accel.errors import DigestMismatch, FormatError, LimitError, TruncatedError, UnsupportedError
-from accel.formats.stargz import lazy_readers
+from accel.formats.stargz import EMPTY_MEMBER, lazy_readers
 from accel.oci import Descriptor, digest_of
 from accel.stores import SpooledBlob
 from support import tar_cases
@@ -300,6 +299,14 @@ def test_small_files_may_share_members(compression: str, prefetch: tuple[bytes, 
             assert blobs[ESTARGZ][entry["offset"] - 20 :].startswith(EMPTY_MEMBER)
     [landmark] = [entry for entry in files if entry["name"] in (".prefetch.landmark", ".no.prefetch.landmark")]
     assert not landmark.get("innerOffset") and landmark["offset"] > 0
+
+
+def test_a_chunk_that_is_not_small_begins_a_member() -> None:
+    tar = tar_of(*(file(str(i), bytes(n)) for i, n in enumerate((1, 99, 4096, 1, 5 << 20, 1, 1))))
+    _, blobs = convert(tar, replace(BOTH, min_chunk_bytes=4096))
+    inners = [entry.get("innerOffset", 0) for entry in toc_of(blobs[ESTARGZ]) if "chunkDigest" in entry]
+    #         landmark, 1, 99, 4096, 1, two chunks, 1, 1
+    assert [bool(inner) for inner in inners] == [False, False, True, False, False, False, False, False, True]
 
 
 def test_without_sharing_every_chunk_has_a_member() -> None:

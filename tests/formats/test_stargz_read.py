@@ -148,6 +148,7 @@ LIES: dict[str, tuple[bytes, str]] = {
     "overlap": (toc_of(file_entry(endOffset=151), file_entry("g", offset=150)), "behind the beginning"),
     "same place": (toc_of(file_entry(), file_entry("g")), "overlap"),
     "backwards": (toc_of(file_entry(), file_entry("g", offset=99)), "backwards"),
+    "inside another member": (toc_of(file_entry(), file_entry("g", offset=119, innerOffset=10)), "begins elsewhere"),
     "overlap in a member": (toc_of(file_entry(), file_entry("g", innerOffset=9)), "overlap"),
     "negative inner offset": (toc_of(file_entry(innerOffset=-1)), "impossible"),
     "inner offset beyond all": (toc_of(file_entry(innerOffset=(1 << 63) - 1)), "impossible"),

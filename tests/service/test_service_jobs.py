@@ -14,7 +14,7 @@ from accel.service.database import Database, jobs, open_database, targets
 from accel.service.engine import Outcome
 from accel.service.jobs.control import Jobs
 from accel.service.jobs.dispatch import Dispatcher, Submitter
-from accel.service.jobs.ids import recipe_from
+from accel.service.jobs.ids import job_id, recipe_from
 from accel.service.jobs.layers import LayerStore, Wish
 from accel.service.jobs.store import JobStore
 from accel.service.model import Event, OutEvent, Recipe, Wanted
@@ -103,6 +103,13 @@ def test_the_tag_template_is_not_part_of_what_is_made(service: Service) -> None:
 def test_a_recipe_survives_its_json() -> None:
     recipe = Recipe(platforms=("linux/amd64",), prefetch=("/bin/sh",))
     assert recipe_from({k: list(v) if isinstance(v, tuple) else v for k, v in asdict(recipe).items()}) == recipe
+
+
+def test_recipes_and_names_of_jobs_of_before_members_were_shared() -> None:
+    old = asdict(Recipe())
+    del old["min_chunk_bytes"]
+    assert recipe_from(old) == Recipe(min_chunk_bytes=0)
+    assert job_id(ONE) == "4dbb94ca5318f7a842eb" != job_id(replace(ONE, recipe=Recipe(min_chunk_bytes=0)))
 
 
 def test_a_push_of_what_is_done_changes_nothing(service: Service) -> None:

@@ -94,7 +94,7 @@ def convert(
         str,
         typer.Option(
             metavar="SIZE",
-            help="estargz: a gzip member that holds less than this takes the next file too, which saves a few percent. "
+            help="estargz: files smaller than this share gzip members of about that size, which saves a few percent. "
             "Older readers than stargz-snapshotter 0.13 need 0: each file on its own.",
             rich_help_panel=_FULL,
         ),

@@ -35,7 +35,7 @@ class ConvertOptions:
 
     Full: ``level`` is "default", "best" or a number; ``prefetch`` are paths of files that go to the front of their
     layer; ``containerd_only`` makes zstd:chunked for containerd's stargz-snapshotter, and nothing else. In eStargz,
-    members that hold less than ``min_chunk_bytes`` of tar take the next file too.
+    members that hold less than ``min_chunk_bytes`` of tar take the next file too, if that is smaller.
     """
 
     mode: str = INDEX_ONLY
@@ -65,8 +65,8 @@ class ConvertOptions:
             raise ConfigError("level, prefetch and containerd-only are about layers that are written: use mode full")
         if FULL in self.modes and (self.digest_identical or self.referrers):
             raise ConfigError("digest-identical and referrers are about an index alone: use mode index-only")
-        is_default = self.min_chunk_bytes == DEFAULT_MIN_CHUNK_BYTES
-        if (self.prefetch or not is_default) and ESTARGZ not in self.formats:
+        is_sharing_asked_for = self.min_chunk_bytes not in (0, DEFAULT_MIN_CHUNK_BYTES)
+        if (self.prefetch or is_sharing_asked_for) and ESTARGZ not in self.formats:
             raise ConfigError("prefetched files and members that files share have a place in estargz only")
         if not 0 <= self.min_chunk_bytes <= MIB:
             raise ConfigError("members that files share may be 1 MiB at most")

@@ -7,9 +7,7 @@
 A table that no annotation vouches for is not used: such a layer is an ordinary one.
 """
 
-import gzip
 import hashlib
-import io
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -20,6 +18,7 @@ import zstandard
 from accel.blobs import Blob, check_bytes
 from accel.errors import DigestMismatch, FormatError, LimitError
 from accel.formats.stargz import (
+    EMPTY_MEMBER,
     MAX_FOOTER_BYTES,
     MAX_TOC_BYTES,
     Annotation,
@@ -90,8 +89,8 @@ def _footer(blob: Blob, layer: Descriptor) -> Footer:
 class ChunkReader:
     """Reads ranges of the contents of a layer's files, which its TOC counts one after the other.
 
-    Every chunk is verified before a byte of it is handed out; the last one is kept. ``on_fetch`` is told the bytes of
-    each range read. Not for several threads at once.
+    Every chunk is verified before a byte of it is handed out; the last one and its member are kept. ``on_fetch`` is
+    told the bytes of each range read. Not for several threads at once.
     """
 
     def __init__(self, blob: Blob, found: FoundToc, name: str, on_fetch: OnFetch = lambda n_bytes: None) -> None:
@@ -105,7 +104,9 @@ class ChunkReader:
             entries[row].data_offset + offset
             for row, offset in zip(chunks.entry, chunks.chunk_offset, strict=True)
         ]
-        self._kept: tuple[int, bytes] = (-1, b"")
+        self._members = chunks.members()
+        self._open: tuple[int, bytes] = (-1, b"")  # the last member or frame, by its number ...
+        self._kept: tuple[int, bytes] = (-1, b"")  # ... and the last chunk
 
     def read(self, start: int, end: int) -> Iterator[bytes | memoryview]:
         """The bytes ``[start, end)`` of all contents, a chunk or less at a time.
@@ -125,56 +126,64 @@ class ChunkReader:
     def chunk(self, number: int) -> bytes:
         """The bytes of one chunk."""
         if self._kept[0] != number:
-            chunks = self._toc.chunks
-            start, end = chunks.blob_offset[number], chunks.end_offset[number]
-            limit_chunk(max(end - start, chunks.chunk_size[number]), self._name)
-            comp = self._blob.read_at(start, end - start)
-            self._on_fetch(len(comp))
-            self._kept = (number, decoded_chunk(comp, self._toc, number, self._footer, self._name))
+            member = bisect_right(self._members, number) - 1
+            if self._open[0] != member:
+                self._open = (member, self._decoded(number, self._members[member + 1] - 1))
+            self._kept = (number, checked_chunk(self._open[1], self._toc, number, self._name))
         return self._kept[1]
 
+    def _decoded(self, first: int, last: int) -> bytes:
+        start, end = self._toc.chunks.blob_offset[first], self._toc.chunks.end_offset[last]
+        limit_member(self._toc, first, last, self._name)
+        comp = self._blob.read_at(start, end - start)
+        self._on_fetch(len(comp))
+        return decoded_member(comp, self._toc, first, last, self._footer, self._name)
 
-def limit_chunk(n_bytes: int, name: str) -> None:
-    """Raises LimitError for a chunk that would take too much memory."""
+
+def limit_member(toc: Toc, first: int, last: int, name: str) -> None:
+    """Raises LimitError if the member or frame of chunks ``first`` to ``last`` would take too much memory."""
+    chunks = toc.chunks
+    n_bytes = max(chunks.end_offset[last] - chunks.blob_offset[first], _wanted(toc, last))
     if n_bytes > MAX_CHUNK_BYTES:
         raise LimitError(f"a chunk of {n_bytes} bytes is too large to read", limit=MAX_CHUNK_BYTES, blob=name)
 
 
-def decoded_chunk(comp: bytes, toc: Toc, number: int, footer: Footer, name: str) -> bytes:
-    """The bytes of chunk ``number`` from the members or frames that hold it, verified.
+def _wanted(toc: Toc, number: int) -> int:
+    """How many bytes of a member or frame are needed for a chunk."""
+    inner = toc.chunks.inner_offset
+    return (inner[number] if inner else 0) + toc.chunks.chunk_size[number]
 
-    Raises ``FormatError`` for what does not decompress to as many bytes, ``DigestMismatch``.
+
+def decoded_member(comp: bytes, toc: Toc, first: int, last: int, footer: Footer, name: str) -> bytes:
+    """What the member or frame of chunks ``first`` to ``last`` holds, at least up to the end of these.
+
+    ``comp`` begins at the offset of the first one. Raises FormatError for what does not decompress.
     """
-    chunks = toc.chunks
-    start, size = chunks.blob_offset[number], chunks.chunk_size[number]
-    inner = chunks.inner_offset[number] if len(chunks.inner_offset) else 0
-    limit_chunk(inner + size, name)
+    start, n_bytes = toc.chunks.blob_offset[first], _wanted(toc, last)
     try:
         if footer.is_gzip:
-            data = _gunzip(comp, inner + size)
-        else:
-            with zstandard.ZstdDecompressor().stream_reader(comp, read_across_frames=True) as reader:
-                data = reader.read(inner + size)
-    except (zlib.error, EOFError, gzip.BadGzipFile, zstandard.ZstdError) as error:
-        raise FormatError(
-            f"chunk {number} does not decompress: {error}", comp_offset=start, blob=name
-        ) from error
-    data = data[inner:]
-    if len(data) != size:
-        raise FormatError(f"chunk {number} has {len(data)} bytes, not {size}", comp_offset=start, blob=name)
-    got = hashlib.sha256(data)
+            # Nothing but empty members may lie between the offsets: then all chunks are in one member, to be
+            # decompressed once, whoever wrote the table.
+            n_between = toc.chunks.blob_offset[last] - start
+            if comp[:n_between] != EMPTY_MEMBER * (n_between // len(EMPTY_MEMBER)):
+                raise FormatError(f"chunks {first} to {last} are not in one member", comp_offset=start, blob=name)
+            return zlib.decompressobj(31).decompress(memoryview(comp)[n_between:], n_bytes)
+        with zstandard.ZstdDecompressor().stream_reader(comp, read_across_frames=True) as reader:
+            return reader.read(n_bytes)
+    except (zlib.error, zstandard.ZstdError) as error:
+        raise FormatError(f"chunk {first} does not decompress: {error}", comp_offset=start, blob=name) from error
+
+
+def checked_chunk(data: bytes, toc: Toc, number: int, name: str) -> bytes:
+    """Chunk ``number`` from what its member or frame holds. Raises FormatError if it ends early, DigestMismatch."""
+    chunks = toc.chunks
+    start, size, end = chunks.blob_offset[number], chunks.chunk_size[number], _wanted(toc, number)
+    chunk = data[end - size : end]
+    if len(chunk) != size:
+        raise FormatError(f"chunk {number} has {len(chunk)} bytes, not {size}", comp_offset=start, blob=name)
+    got = hashlib.sha256(chunk)
     if got.digest() != chunks.digest(number):
         wanted = f"sha256:{chunks.digest(number).hex()}"
         what = f"{name} chunk {number} (compressed offset {start})"
         raise DigestMismatch(wanted, f"sha256:{got.hexdigest()}", n_bytes=size, blob=what)
-    return data
-
-
-def _gunzip(comp: bytes, n_bytes: int) -> bytes:
-    """The first bytes of what gzip members hold, ``n_bytes`` or all of them."""
-    first = zlib.decompressobj(31)
-    data = first.decompress(comp, n_bytes)
-    if len(data) == n_bytes or not first.eof:
-        return data
-    with gzip.GzipFile(fileobj=io.BytesIO(comp)) as members:
-        return members.read(n_bytes)
+    return chunk

@@ -1,10 +1,11 @@
 """A layer's own table of contents against the layer: every chunk, every file, every entry, and what annotations say."""
 
 from collections.abc import Iterator
+from itertools import chain, pairwise
 
 from accel.errors import DigestMismatch, FormatError, LimitError
 from accel.formats.stargz import TOC_NAME, Annotation
-from accel.images.toc_layer import FoundToc, decoded_chunk, limit_chunk
+from accel.images.toc_layer import FoundToc, checked_chunk, decoded_member, limit_member
 from accel.oci import Descriptor
 from accel.verify.members import Member, differences
 from accel.verify.report import VerifyReport
@@ -28,18 +29,17 @@ class TocChecks:
         self._digests = self._file_digests()
         self._seen: set[bytes] = set()
         chunks = self._toc.chunks
-        self.cutter = SpanCutter(list(zip(chunks.blob_offset, chunks.end_offset, strict=True)), self._check_chunk)
+        self._members = [range(first, end) for first, end in pairwise(chunks.members())]
+        spans = [(chunks.blob_offset[chunk[0]], chunks.end_offset[chunk[-1]]) for chunk in self._members]
+        self.cutter = SpanCutter(spans, self._check_member)
         report.n_entries += len(self._toc.entries)
         report.n_chunks += len(chunks)
 
     def is_sound(self) -> bool:
         """Whether no chunk is too large to look at."""
-        chunks = self._toc.chunks
         try:
-            for start, end, size in zip(
-                chunks.blob_offset, chunks.end_offset, chunks.chunk_size, strict=True
-            ):
-                limit_chunk(max(end - start, size), self._layer.digest)
+            for numbers in self._members:
+                limit_member(self._toc, numbers[0], numbers[-1], self._layer.digest)
         except LimitError as error:
             self._mismatch(str(error))
             return False
@@ -65,18 +65,25 @@ class TocChecks:
 
     def finish(self, n_uncomp: int | None) -> None:
         """What can be said once all bytes have passed."""
-        for number in range(self.cutter.n_done, len(self._toc.chunks)):
+        for number in chain.from_iterable(self._members[self.cutter.n_done :]):
             self._mismatch(f"chunk {number} lies beyond the end of the layer")
         for name, entry in self._rows.items():
             if name not in self._seen:
                 self._mismatch(f"{entry.name!r} is not in the tar")
         self._check_annotations(n_uncomp)
 
-    def _check_chunk(self, number: int, comp: bytes) -> None:
+    def _check_member(self, member: int, comp: bytes) -> None:
+        numbers, name = self._members[member], self._layer.digest
         try:
-            decoded_chunk(comp, self._toc, number, self._found.footer, self._layer.digest)
-        except (FormatError, DigestMismatch, LimitError) as error:
-            self._mismatch(f"chunk {number}: {error}")
+            data = decoded_member(comp, self._toc, numbers[0], numbers[-1], self._found.footer, name)
+        except FormatError as error:
+            self._mismatch(str(error))
+            return
+        for number in numbers:
+            try:
+                checked_chunk(data, self._toc, number, name)
+            except (FormatError, DigestMismatch) as error:
+                self._mismatch(f"chunk {number}: {error}")
 
     def _file_digests(self) -> dict[int, bytes]:
         """The digest of each file that is not empty, by its row."""

@@ -27,12 +27,12 @@ from dataclasses import dataclass
 import zstandard
 
 from accel.convert.full.batches import Batch
+from accel.formats.stargz import EMPTY_MEMBER
 from accel.members import DEFAULT_LEVEL, compress_members
 from accel_core.frame_encode import encode_frames
 from accel_core.member_encode import encode_members
 
 DEFAULT_ZSTD_LEVEL = 3
-EMPTY_MEMBER = bytes.fromhex("1f8b08000000000000ff 0300 00000000 00000000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,8 @@ class GzipEncoder:
     With a ``level``, libdeflate's, every member is compressed afresh. Without, the matches that come with a batch are
     used again, so that hardly anything has to be searched for; a batch without them is compressed at the usual level.
 
-    A chunk begins a member of its own unless the last one holds less than ``min_chunk_bytes`` so far.
+    A chunk begins a member of its own unless it and what the last one holds so far are less than ``min_chunk_bytes``
+    each: whoever wants a small file fetches no large one.
     """
 
     def __init__(self, level: int | None, min_chunk_bytes: int = 0) -> None:
@@ -64,7 +65,7 @@ class GzipEncoder:
 
     def encode(self, batch: Batch, alone: int | None = None) -> Encoded:
         """The members of a batch. The chunk at ``alone`` in its data, if there is one, begins a member anyhow."""
-        cuts, n_chunks, inners = self._members(batch.starts, alone)
+        cuts, n_chunks, inners = self._members(batch, alone)
         view = memoryview(batch.data)[: batch.entry_bytes]
         if self._uses_matches and batch.matches is not None:
             data, offsets = encode_members(view, cuts, matches=batch.matches, origin=batch.origin)
@@ -72,12 +73,13 @@ class GzipEncoder:
             data, offsets = compress_members(view, cuts, level=self._level)
         return _with_offsets_of_their_own(data, [*offsets, len(data)], n_chunks, inners)
 
-    def _members(self, starts: Sequence[int], alone: int | None) -> tuple[list[int], list[int], list[int]]:
+    def _members(self, batch: Batch, alone: int | None) -> tuple[list[int], list[int], list[int]]:
         """Where each member begins, how many chunks it has, and where in its member each chunk begins."""
         cuts, n_chunks = [0], [0]
         inners: list[int] = []
-        for start in starts:
-            if start and (not inners or start == alone or start - cuts[-1] >= self._min_chunk_bytes):
+        for start, end in zip(batch.starts, batch.ends, strict=True):
+            is_large = max(start - cuts[-1], end - start) >= self._min_chunk_bytes
+            if start and (not inners or start == alone or is_large):
                 cuts.append(start)
                 n_chunks.append(0)
             n_chunks[-1] += 1

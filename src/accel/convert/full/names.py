@@ -42,11 +42,9 @@ def fingerprint(format: str, options: ConvertOptions) -> str:
     """A short hash of all that decides about the bytes and annotations of a layer: the same one, the same layer."""
     facts: dict[str, object] = {"accel": _own_version(), "format": format}
     if format == ESTARGZ:
-        facts |= {
-            "level": options.gzip_level,
-            "libdeflate": version("deflate"),
-            "min chunk": options.min_chunk_bytes,
-        }
+        facts |= {"level": options.gzip_level, "libdeflate": version("deflate")}
+        if options.min_chunk_bytes:
+            facts["min chunk, offsets of their own"] = options.min_chunk_bytes
         if options.prefetch:
             ordered = b"\n".join(dict.fromkeys(options.prefetch))
             facts["prefetch"] = hashlib.sha256(ordered).hexdigest()

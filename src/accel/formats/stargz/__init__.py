@@ -5,8 +5,8 @@
     eStargz   landmark | headers | file | headers | file … | TOC member | footer       gzip members, one tar
     zstd      headers | file | headers | file …  | TOC | tar-split | footer            zstd frames, the tar as it was
 
-A chunk (at most 4 MiB of a file) is a gzip member or zstd frame of its own. eStargz adds members to the tar, so the
-diffID changes; in zstd what is added lies in frames that no decompressor shows.
+A chunk (at most 4 MiB of a file) is a gzip member or zstd frame of its own; small ones may share a member. eStargz
+adds members to the tar, so the diffID changes; in zstd what is added lies in frames that no decompressor shows.
 
 What is written of a layer, given the table of its entries and of its chunks::
 
@@ -42,6 +42,7 @@ from accel.formats.stargz.footer import MAX_FOOTER_BYTES, Extent, Footer, parse_
 from accel.formats.stargz.landmarks import LANDMARK_DATA_OFFSET, landmark_member, toc_member
 from accel.formats.stargz.names import (
     CHUNK_BYTES,
+    EMPTY_MEMBER,
     LANDMARKS,
     MAX_TOC_BYTES,
     TOC_NAME,
@@ -57,6 +58,7 @@ from accel_core.toc_json import NO_PREFETCH, PREFETCH
 
 __all__ = [
     "CHUNK_BYTES",
+    "EMPTY_MEMBER",
     "ESTARGZ_LAYER",
     "LANDMARKS",
     "LANDMARK_DATA_OFFSET",

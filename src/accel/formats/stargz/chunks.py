@@ -68,6 +68,11 @@ class ChunkTable:
         self.inner_offset.extend(inner_offset)
         self.digests += digests
 
+    def members(self) -> list[int]:
+        """The first chunk of each member or frame, and behind them how many chunks there are."""
+        inner = self.inner_offset
+        return [*(i for i in range(len(self)) if not i or not inner or not inner[i]), len(self)]
+
     def digest(self, i: int) -> bytes:
         """The digest of chunk ``i``."""
         return bytes(self.digests[DIGEST_BYTES * i : DIGEST_BYTES * (i + 1)])

@@ -13,6 +13,8 @@ LANDMARKS = frozenset({NO_PREFETCH_LANDMARK, PREFETCH_LANDMARK})
 LANDMARK_CONTENT = b"\x0f"
 
 CHUNK_BYTES = 4 << 20  # of a file in one member or frame, as the reference writers have it
+# Several of these before a shared member give each of its chunks an offset of its own.
+EMPTY_MEMBER = bytes.fromhex("1f8b08000000000000ff 0300 00000000 00000000")
 TOC_TYPE = 1  # "manifest type" of zstd footers and annotations; there is no other
 
 # What readers take into memory: containers/storage falls back to a full pull above it.

@@ -10,6 +10,8 @@ from accel.service.model import Recipe, Wanted
 def job_id(wanted: Wanted) -> str:
     """The job for an image and recipe. Tags do not count: they are the job's targets."""
     recipe = {key: value for key, value in asdict(wanted.recipe).items() if key != "tag"}
+    if recipe["min_chunk_bytes"] == Recipe().min_chunk_bytes:
+        del recipe["min_chunk_bytes"]  # younger than stores in use, whose jobs keep their names
     facts = [wanted.registry, wanted.repository, wanted.digest, recipe]
     return hashlib.sha256(canonical_json({"job": facts})).hexdigest()[:20]
 
@@ -20,6 +22,6 @@ def run_id(job: str, run: int) -> str:
 
 
 def recipe_from(data: dict[str, object]) -> Recipe:
-    """A recipe from its stored JSON."""
+    """A recipe from its stored JSON. One without ``min_chunk_bytes`` is older than members that chunks share."""
     lists = {key: tuple(value) for key, value in data.items() if isinstance(value, list)}
-    return Recipe(**{**data, **lists})  # type: ignore[arg-type]
+    return Recipe(**{"min_chunk_bytes": 0, **data, **lists})  # type: ignore[arg-type]
