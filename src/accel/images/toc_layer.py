@@ -133,7 +133,7 @@ class ChunkReader:
         return self._kept[1]
 
     def _decoded(self, first: int, last: int) -> bytes:
-        start, end = self._toc.chunks.blob_offset[first], self._toc.chunks.end_offset[last]
+        start, end = self._toc.chunks.blob_range(first, last)
         limit_member(self._toc, first, last, self._name)
         comp = self._blob.read_at(start, end - start)
         self._on_fetch(len(comp))
@@ -142,16 +142,10 @@ class ChunkReader:
 
 def limit_member(toc: Toc, first: int, last: int, name: str) -> None:
     """Raises LimitError if the member or frame of chunks ``first`` to ``last`` would take too much memory."""
-    chunks = toc.chunks
-    n_bytes = max(chunks.end_offset[last] - chunks.blob_offset[first], _wanted(toc, last))
+    start, end = toc.chunks.blob_range(first, last)
+    n_bytes = max(end - start, toc.chunks.inner_end(last))
     if n_bytes > MAX_CHUNK_BYTES:
         raise LimitError(f"a chunk of {n_bytes} bytes is too large to read", limit=MAX_CHUNK_BYTES, blob=name)
-
-
-def _wanted(toc: Toc, number: int) -> int:
-    """How many bytes of a member or frame are needed for a chunk."""
-    inner = toc.chunks.inner_offset
-    return (inner[number] if inner else 0) + toc.chunks.chunk_size[number]
 
 
 def decoded_member(comp: bytes, toc: Toc, first: int, last: int, footer: Footer, name: str) -> bytes:
@@ -159,7 +153,7 @@ def decoded_member(comp: bytes, toc: Toc, first: int, last: int, footer: Footer,
 
     ``comp`` begins at the offset of the first one. Raises FormatError for what does not decompress.
     """
-    start, n_bytes = toc.chunks.blob_offset[first], _wanted(toc, last)
+    start, n_bytes = toc.chunks.blob_offset[first], toc.chunks.inner_end(last)
     try:
         if footer.is_gzip:
             # Nothing but empty members may lie between the offsets: then all chunks are in one member, to be
@@ -177,7 +171,7 @@ def decoded_member(comp: bytes, toc: Toc, first: int, last: int, footer: Footer,
 def checked_chunk(data: bytes, toc: Toc, number: int, name: str) -> bytes:
     """Chunk ``number`` from what its member or frame holds. Raises FormatError if it ends early, DigestMismatch."""
     chunks = toc.chunks
-    start, size, end = chunks.blob_offset[number], chunks.chunk_size[number], _wanted(toc, number)
+    start, size, end = chunks.blob_offset[number], chunks.chunk_size[number], chunks.inner_end(number)
     chunk = data[end - size : end]
     if len(chunk) != size:
         raise FormatError(f"chunk {number} has {len(chunk)} bytes, not {size}", comp_offset=start, blob=name)

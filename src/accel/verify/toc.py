@@ -30,7 +30,7 @@ class TocChecks:
         self._seen: set[bytes] = set()
         chunks = self._toc.chunks
         self._members = [range(first, end) for first, end in pairwise(chunks.members())]
-        spans = [(chunks.blob_offset[chunk[0]], chunks.end_offset[chunk[-1]]) for chunk in self._members]
+        spans = [chunks.blob_range(numbers[0], numbers[-1]) for numbers in self._members]
         self.cutter = SpanCutter(spans, self._check_member)
         report.n_entries += len(self._toc.entries)
         report.n_chunks += len(chunks)

@@ -101,11 +101,11 @@ def _with_offsets_of_their_own(
     size = 0
     view = memoryview(data)
     for n, start, end in zip(n_chunks, offsets, offsets[1:], strict=False):
-        n_empty = max(n - 1, 0)
+        empty = EMPTY_MEMBER * (n - 1)  # none for n = 0 either: headers alone
         starts += range(size, size + n * len(EMPTY_MEMBER), len(EMPTY_MEMBER))
-        size += n_empty * len(EMPTY_MEMBER) + end - start
+        size += len(empty) + end - start
         ends += [size] * n
-        pieces += [EMPTY_MEMBER * n_empty, view[start:end]]
+        pieces += [empty, view[start:end]]
     return Encoded(b"".join(pieces), starts, ends, inners)
 
 

@@ -56,7 +56,7 @@ class Recipe:
     prefetch: tuple[bytes, ...] = ()
     for_stargz: bool = False  # annotate zstd for stargz-snapshotter, not for podman
     index_span_bytes: int | None = None  # of an index of the source, if one is wanted
-    min_chunk_bytes: int = DEFAULT_MIN_CHUNK_BYTES  # of eStargz: a member that holds less takes the next chunk too
+    min_chunk_bytes: int = DEFAULT_MIN_CHUNK_BYTES  # of eStargz: smaller chunks share members
 
 
 @dataclass(slots=True)

@@ -60,8 +60,8 @@ def _keys(format: str, options: ConvertOptions) -> tuple[str, ...]:
 
 def _is_format(found: FoundToc, format: str, options: ConvertOptions) -> bool:
     if format == ESTARGZ:
-        is_shared = any(found.toc.chunks.inner_offset)
-        return found.footer.kind == "gzip" and not (is_shared and not options.min_chunk_bytes)
+        may_share = options.min_chunk_bytes > 0
+        return found.footer.kind == "gzip" and (may_share or not any(found.toc.chunks.inner_offset))
     return found.footer.kind == "zstd" or (found.footer.kind == "containers" and not options.containerd_only)
 
 

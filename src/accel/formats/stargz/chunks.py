@@ -73,6 +73,14 @@ class ChunkTable:
         inner = self.inner_offset
         return [*(i for i in range(len(self)) if not i or not inner or not inner[i]), len(self)]
 
+    def blob_range(self, first: int, last: int) -> tuple[int, int]:
+        """Where in the blob the bytes are that chunks ``first`` to ``last``, of one member or frame, are read from."""
+        return self.blob_offset[first], self.end_offset[last]
+
+    def inner_end(self, i: int) -> int:
+        """Where in what its member or frame holds chunk ``i`` ends."""
+        return (self.inner_offset[i] if self.inner_offset else 0) + self.chunk_size[i]
+
     def digest(self, i: int) -> bytes:
         """The digest of chunk ``i``."""
         return bytes(self.digests[DIGEST_BYTES * i : DIGEST_BYTES * (i + 1)])
